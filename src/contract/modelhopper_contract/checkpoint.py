@@ -1,0 +1,74 @@
+"""A checkpoint as bytes: one safetensors file whose header holds the hop's record and a digest of everything.
+
+safetensors has no checksum of its own. The digest covers the record and every tensor's name, dtype, shape and bytes, so
+a damaged file is found wherever the damage is. The file stays readable by any safetensors tool, and equal states are
+equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from modelhopper_contract.errors import CorruptObject
+from modelhopper_contract.record import canonical_json
+from modelhopper_contract.records import HopRecord
+
+# One key only: safetensors writes several keys of its metadata in no fixed order, and bytes must be reproducible.
+_METADATA_KEY = "modelhopper"
+
+Array = npt.NDArray[Any]
+State = Mapping[str, Array]
+
+
+class Checkpoint(NamedTuple):
+    """A configuration's state and the record of the hop that led to it."""
+
+    state: dict[str, Array]  # arrays by name, as saved
+    record: HopRecord
+
+
+def to_bytes(state: State, record: HopRecord) -> bytes:
+    """Return the checkpoint as bytes. Arrays may be of any shape, also empty or scalar."""
+    arrays = {name: np.require(array, requirements="C") for name, array in state.items()}
+    header = {"record": json.loads(record.to_json()), "sha256": _digest(arrays, record)}
+    return safetensors.numpy.save(arrays, metadata={_METADATA_KEY: canonical_json(header).decode()})
+
+
+def from_bytes(data: bytes, name: str) -> Checkpoint:
+    """Read a checkpoint; raise CorruptObject when it is damaged. The arrays are read-only views of `data`."""
+    try:
+        header_bytes = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + header_bytes])["__metadata__"][_METADATA_KEY]
+        found = json.loads(header)
+        record = HopRecord.from_json(canonical_json(found["record"]), name)
+        state = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise CorruptObject(_damaged(name, f"it is not a checkpoint ({error})")) from error
+    digest = _digest(state, record)
+    if digest != found.get("sha256"):
+        raise CorruptObject(_damaged(name, f"its digest is {digest}, expected {found.get('sha256')}"))
+    return Checkpoint(state, record)
+
+
+def _digest(state: State, record: HopRecord) -> str:
+    digest = hashlib.sha256(record.to_json())
+    for name in sorted(state):
+        array = state[name]
+        digest.update(canonical_json([name, str(array.dtype), list(array.shape)]))
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _damaged(name: str, why: str) -> str:
+    return (
+        f"{name} is damaged: {why}. Nothing else was touched. Delete the object if an earlier checkpoint of this "
+        "configuration exists, or the configuration's outcome and checkpoints to train it again from the start."
+    )

@@ -1,0 +1,115 @@
+"""The names of everything an experiment keeps in the store. No other module joins these strings.
+
+::
+
+    <experiment>/experiment.json                              the canonical spec
+    <experiment>/configurations/<c>.json                      written once
+    <experiment>/checkpoints/<c>/<n>.safetensors              state before hop n; its header holds hop n-1's record
+    <experiment>/metrics/<c>/<iteration>/<split>/<shard>.json mergeable metric state
+    <experiment>/history/<c>/<iteration>.json                 the merged metrics, written when the last state is there
+    <experiment>/inbox/<station>/<c>                          token: ready to train
+    <experiment>/inbox/<station>/<c>-evaluate-<iteration>     token: ready to be evaluated
+    <experiment>/outcomes/<c>.json                            finished or failed, and why
+    <experiment>/journal/<c>/<n>.json                         who trained the stay that led to checkpoint n, and how long
+    <experiment>/logs/<file>                                  what stations printed
+
+All but `journal` and `logs` are the same bytes whenever, wherever and however often they are written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_CHECKPOINT = re.compile(r"checkpoints/(\d+)/(\d+)\.safetensors$")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Object names of one experiment. Numbers are padded so that listings sort by number."""
+
+    experiment: str
+
+    def root(self) -> str:
+        """Everything of the experiment."""
+        return f"{self.experiment}/"
+
+    def specification(self) -> str:
+        """The canonical spec."""
+        return f"{self.experiment}/experiment.json"
+
+    def configurations(self) -> str:
+        """All configurations."""
+        return f"{self.experiment}/configurations/"
+
+    def configuration(self, number: int) -> str:
+        """One configuration."""
+        return f"{self.configurations()}{number:05d}.json"
+
+    def checkpoints(self, number: int | None = None) -> str:
+        """All checkpoints, or those of one configuration."""
+        return f"{self.experiment}/checkpoints/" + ("" if number is None else f"{number:05d}/")
+
+    def checkpoint(self, number: int, hop: int) -> str:
+        """The state of configuration `number` before hop `hop`."""
+        return f"{self.checkpoints(number)}{hop:08d}.safetensors"
+
+    def metrics(self, number: int, iteration: int) -> str:
+        """All metric states of one evaluation."""
+        return f"{self.experiment}/metrics/{number:05d}/{iteration:06d}/"
+
+    def metric(self, number: int, iteration: int, split: str, shard: int) -> str:
+        """The metric state of one shard."""
+        return f"{self.metrics(number, iteration)}{split}/{shard:05d}.json"
+
+    def histories(self) -> str:
+        """All merged metrics."""
+        return f"{self.experiment}/history/"
+
+    def history(self, number: int, iteration: int) -> str:
+        """The merged metrics of one evaluation."""
+        return f"{self.histories()}{number:05d}/{iteration:06d}.json"
+
+    def inbox(self, station: int | None = None) -> str:
+        """All tokens, or those of one station."""
+        return f"{self.experiment}/inbox/" + ("" if station is None else f"{station:05d}/")
+
+    def training_token(self, station: int, number: int) -> str:
+        """The token that lets a station train a configuration."""
+        return f"{self.inbox(station)}{number:05d}"
+
+    def evaluation_token(self, station: int, number: int, iteration: int) -> str:
+        """The token that lets a station evaluate a configuration."""
+        return f"{self.inbox(station)}{number:05d}-evaluate-{iteration:06d}"
+
+    def outcomes(self) -> str:
+        """All outcomes."""
+        return f"{self.experiment}/outcomes/"
+
+    def outcome(self, number: int) -> str:
+        """How a configuration ended."""
+        return f"{self.outcomes()}{number:05d}.json"
+
+    def journals(self, number: int | None = None) -> str:
+        """All journal entries, or those of one configuration."""
+        return f"{self.experiment}/journal/" + ("" if number is None else f"{number:05d}/")
+
+    def journal(self, number: int, hop: int) -> str:
+        """Who made checkpoint `hop` of a configuration, when, and how long it took."""
+        return f"{self.journals(number)}{hop:08d}.json"
+
+    def logs(self) -> str:
+        """All log files."""
+        return f"{self.experiment}/logs/"
+
+    def log(self, file: str) -> str:
+        """One log file."""
+        return f"{self.logs()}{file}"
+
+
+def checkpoint_number(name: str) -> tuple[int, int]:
+    """Return (configuration, hop) of a checkpoint's name."""
+    found = _CHECKPOINT.search(name)
+    if found is None:
+        raise ValueError(f"{name} is not the name of a checkpoint. This is a bug. Please report it.")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,100 @@
+"""The records that stations, engines and users exchange through the store."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from modelhopper_contract.record import Record
+
+Split = Literal["training", "validation"]
+
+
+class Token(Record):
+    """A configuration is ready: to train hop `hop`, or to be evaluated at checkpoint `hop`."""
+
+    action: Literal["train", "evaluate"]
+    configuration: int
+    hop: int
+
+
+class HopRecord(Record):
+    """What a hop did; the header of the checkpoint it made. A pure function of experiment, configuration and hop."""
+
+    configuration: int
+    hop: int  # the hop that made this checkpoint; -1 in checkpoint 0
+    shard: int | None  # None in checkpoint 0
+    steps: int  # optimizer steps since the start of the run
+    loss: float | None  # mean training loss over the hop's batches; None in checkpoint 0
+
+
+class Stay(Record):
+    """A line of the journal: who trained the hops that led to a checkpoint, and what it took. Times are measured."""
+
+    configuration: int
+    first_hop: int
+    end_hop: int  # exclusive; the checkpoint's number
+    station: int
+    started_s: float  # seconds since 1970
+    train_s: float
+    overhead_s: float  # the rest of the stay: reading and writing state
+
+
+class MetricState(Record):
+    """What one shard adds to a metric: exact sums, so that any order of merging gives the same value.
+
+    `kind` "mean": `sums` holds one exact sum (see `exact`) of the rows' values. `kind` "sum": `sums` holds the exact
+    sums of the metric's Keras variables, flattened, which the metric's own `result` turns into a value.
+    """
+
+    kind: Literal["mean", "sum"]
+    sums: tuple[str, ...]
+    rows: int
+
+
+class ShardMetrics(Record):
+    """The metric states of one configuration, at one iteration, on one shard, by metric name."""
+
+    metrics: dict[str, MetricState]
+
+
+class History(Record):
+    """The metrics of one configuration at one evaluated iteration, merged over all shards."""
+
+    configuration: int
+    iteration: int
+    training: dict[str, float]
+    validation: dict[str, float] | None
+
+
+class Failure(Record):
+    """Why a configuration cannot go on."""
+
+    reason: str  # one line
+    hop: int
+    shard: int | None
+    station: int | None
+    traceback: str | None
+    output: str | None  # the last lines that were printed during the hop
+
+
+class Outcome(Record):
+    """How a configuration ended."""
+
+    configuration: int
+    state: Literal["finished", "failed"]
+    hops: int  # hops that count
+    failure: Failure | None = None
+
+
+class Configuration(Record):
+    """One configuration as it runs: what the search chose, and what building it once told."""
+
+    number: int  # from 1
+    name: str  # the model's name and the parameters that vary, for people
+    model: str  # a name in the experiment's models
+    parameters: dict[str, Any]  # of the model's function
+    compile: dict[str, Any]  # optimizer, loss, metrics, loss_weights
+    fit: dict[str, Any]  # batch_size, epochs, shuffle, class_weight
+    offset: int = 0  # the shard of hop 0
+    weights: int | None = None  # numbers in the model's state, known once built
+    cost: float = 1.0  # relative cost of a hop, known once built

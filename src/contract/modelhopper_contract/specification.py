@@ -1,0 +1,56 @@
+"""The canonical specification of a run: the experiment, and the identity of everything it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from modelhopper_contract.experiment import Experiment
+from modelhopper_contract.record import Record
+from modelhopper_contract.ring import Ring
+
+# What says where and how a run is done, not what it computes.
+_NOT_IDENTITY = {"store": ..., "keep_checkpoints": ..., "devices": {"kind", "stations"}}
+
+
+class Specification(Record):
+    """An experiment as it is run. Two runs of equal identity make equal bytes."""
+
+    format: Literal[1] = 1
+    experiment: Experiment
+    folder: str  # where the experiment's relative paths begin
+    shards: int  # of the training data
+    validation_shards: int  # 0 without validation data
+    digests: dict[str, str]  # of the data sets and of the files that models come from, by path as written
+
+    @property
+    def ring(self) -> Ring:
+        """The ring of this run."""
+        experiment = self.experiment
+        return Ring(
+            self.shards, experiment.iterations, experiment.evaluation_period, experiment.keep_checkpoints == "iterations"
+        )
+
+    def path(self, written: str) -> Path:
+        """Return a path of the experiment as an absolute one."""
+        return Path(self.folder, written)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what determines the results, flat: "data.train" to its value, and so on."""
+        values = self.experiment.model_dump(mode="json", exclude=_NOT_IDENTITY)
+        return _flat(values) | {f"the contents of {path}": digest for path, digest in self.digests.items()}
+
+    def differences(self, other: Specification) -> list[str]:
+        """Return, in words, how another specification computes something else: "iterations was 10, is 20"."""
+        before, after = self.identity(), other.identity()
+        return [
+            f"{key} changed" if key.startswith("the contents") else f"{key} was {before.get(key)}, is {after.get(key)}"
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key) != after.get(key)
+        ]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}{name}.").items()}
+    return {prefix.rstrip("."): value}

@@ -1,0 +1,46 @@
+"""Which tokens a checkpoint gives rise to. Pure; used by the station that made it, and by whoever resumes a run."""
+
+from __future__ import annotations
+
+from modelhopper_contract.names import Names
+from modelhopper_contract.records import Configuration, Split, Token
+from modelhopper_contract.ring import Stations
+from modelhopper_contract.specification import Specification
+
+
+def tokens_of(specification: Specification, stations: int, configuration: Configuration, hop: int) -> dict[str, Token]:
+    """Return the tokens of checkpoint `hop` by name: for its evaluation, where one is due, and for the next hop."""
+    ring = specification.ring
+    evaluation = evaluation_tokens(specification, stations, configuration.number, ring.iteration(hop))
+    return (evaluation if ring.is_evaluated(hop) else {}) | training_token(specification, stations, configuration, hop)
+
+
+def training_token(
+    specification: Specification, stations: int, configuration: Configuration, hop: int
+) -> dict[str, Token]:
+    """Return the token of a configuration's next hop by name; nothing after the last."""
+    ring = specification.ring
+    if hop >= ring.hops:
+        return {}
+    number = configuration.number
+    station = Stations(stations, ring.shards).holder(ring.shard(configuration.offset, hop), number)
+    name = Names(specification.experiment.name).training_token(station, number)
+    return {name: Token(action="train", configuration=number, hop=hop)}
+
+
+def evaluation_tokens(specification: Specification, stations: int, number: int, iteration: int) -> dict[str, Token]:
+    """Return one token by name for every station that holds rows to evaluate on."""
+    names = Names(specification.experiment.name)
+    token = Token(action="evaluate", configuration=number, hop=iteration * specification.shards)
+    return {
+        names.evaluation_token(station, number, iteration): token
+        for station in range(stations)
+        if held(specification, stations, station, number)
+    }
+
+
+def held(specification: Specification, stations: int, station: int, number: int) -> dict[Split, list[int]]:
+    """Return the shards of each split on which a station evaluates a configuration; only splits with any."""
+    counts: dict[Split, int] = {"training": specification.shards, "validation": specification.validation_shards}
+    found = {split: Stations(stations, count).held(station, number) for split, count in counts.items() if count}
+    return {split: shards for split, shards in found.items() if shards}

@@ -1,0 +1,151 @@
+"""Conducting a run: from a specification to outcomes, on any engine; and going on with one that was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from modelhopper_contract.errors import ConflictError, ObjectNotFound, SpecError
+from modelhopper_contract.messages import Built
+from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.records import Configuration, Outcome
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Store
+
+from modelhopper_scheduler.engines.engine import Engine, OnEvent
+from modelhopper_scheduler.offsets import offsets
+from modelhopper_scheduler.resumption import Progress, due_tokens
+
+
+def conduct(
+    specification: Specification,
+    configurations: Sequence[Configuration],
+    store: Store,
+    engine: Engine,
+    on_event: OnEvent,
+    extend: bool = False,
+) -> None:
+    """Run an experiment to its end; go on with it when the store holds its beginning.
+
+    Raises ConflictError when the store holds another experiment of this name, and SpecError when a configuration
+    cannot be built; then nothing was started.
+    """
+    planned = begun(specification, store, extend)
+    with engine:
+        if planned is None:
+            planned = _begin(specification, configurations, store, engine, on_event)
+        progress = read_progress(specification, store)
+        _replace_tokens(specification, planned, progress, store, engine.stations)
+        names = Names(specification.experiment.name)
+        unfinished = {c.number for c in planned if names.outcome(c.number) not in progress.outcomes}
+        if unfinished:
+            engine.serve(specification, unfinished, on_event)
+
+
+def begun(specification: Specification, store: Store, extend: bool = False) -> list[Configuration] | None:
+    """Return the configurations of a run that has begun, or None; take over a longer specification with `extend`."""
+    names = Names(specification.experiment.name)
+    try:
+        stored = Specification.from_json(store.get(names.specification()), names.specification())
+    except ObjectNotFound:
+        _refuse_orphans(store, names)
+        return None
+    differences = stored.differences(specification)
+    if differences:
+        _check_extension(stored, specification, differences, store, extend)
+        _extend(stored, specification, store)
+    found = [entry.name for entry in store.list(names.configurations())]
+    return [Configuration.from_json(store.get(name), name) for name in found]
+
+
+def read_progress(specification: Specification, store: Store) -> Progress:
+    """Read from the store how far an experiment is."""
+    names = Names(specification.experiment.name)
+
+    def listed(prefix: str) -> frozenset[str]:
+        return frozenset(entry.name for entry in store.list(prefix))
+
+    return Progress(listed(names.checkpoints()), listed(names.histories()), listed(names.outcomes()))
+
+
+def _begin(
+    specification: Specification, configurations: Sequence[Configuration], store: Store, engine: Engine, on_event: OnEvent
+) -> list[Configuration]:
+    built = {one.configuration: one for one in engine.prepare(specification, configurations, on_event)}
+    _refuse_problems(specification, configurations, built)
+    starts = offsets({number: one.cost for number, one in built.items()}, specification.shards)
+    names = Names(specification.experiment.name)
+    planned = []
+    for one in configurations:
+        made = built[one.number]
+        update = {"offset": starts[one.number], "weights": made.weights, "cost": made.cost}
+        planned.append(one.model_copy(update=update))
+        store.put(names.configuration(one.number), planned[-1].to_json())
+    # Written last: an experiment without it has not begun, and is begun anew.
+    store.put(names.specification(), specification.to_json())
+    return planned
+
+
+def _refuse_problems(
+    specification: Specification, configurations: Sequence[Configuration], built: Mapping[int, Built]
+) -> None:
+    wrong = [built[one.number] for one in configurations if built[one.number].problem is not None]
+    if not wrong:
+        return
+    first = wrong[0]
+    same = [one.configuration for one in wrong if one.problem == first.problem]
+    others = len(wrong) - len(same)
+    label = next(one.name for one in configurations if one.number == first.configuration)
+    which = f"configuration {first.configuration} ({label})"
+    if len(same) > 1:
+        which = f"{len(same)} configurations, the first is {first.configuration} ({label})"
+    more = f" {others} more configurations have other mistakes." if others else ""
+    error = SpecError(f"{first.problem} ({which}){more}", first.path)
+    if first.traceback:
+        error.add_note(first.traceback)
+    raise error
+
+
+def _refuse_orphans(store: Store, names: Names) -> None:
+    trained = [e.name for e in store.list(names.checkpoints()) if checkpoint_number(e.name)[1] > 0]
+    if trained:
+        raise ConflictError(
+            f"{store.url} holds checkpoints of {names.experiment} but not {names.specification()}. Nothing was touched: "
+            "restore that object, or give the experiment another name."
+        )
+
+
+_EXTENDABLE = ("iterations was", "evaluate_every was", "objective was")
+
+
+def _check_extension(
+    stored: Specification, given: Specification, differences: Sequence[str], store: Store, extend: bool
+) -> None:
+    other = [difference for difference in differences if not difference.startswith(_EXTENDABLE)]
+    longer = given.experiment.iterations >= stored.experiment.iterations
+    where = f"{store.url}/{given.experiment.name} holds another experiment of this name: {'; '.join(differences)}."
+    if other or not longer:
+        raise ConflictError(f"{where} Give it another name, or remove that folder.")
+    if not extend:
+        raise ConflictError(f"{where} Give it another name, or extend it with --extend.")
+
+
+def _extend(stored: Specification, given: Specification, store: Store) -> None:
+    """Let an experiment go on for more iterations: configurations that had finished are unfinished again."""
+    names = Names(given.experiment.name)
+    longer = given.experiment.iterations > stored.experiment.iterations
+    for entry in store.list(names.outcomes()) if longer else []:
+        if Outcome.from_json(store.get(entry.name), entry.name).state == "finished":
+            store.delete(entry.name)
+    store.put(names.specification(), given.to_json())
+
+
+def _replace_tokens(
+    specification: Specification, planned: Sequence[Configuration], progress: Progress, store: Store, stations: int
+) -> None:
+    due = due_tokens(specification, planned, progress, stations)
+    inbox = Names(specification.experiment.name).inbox()
+    for entry in store.list(inbox):
+        if entry.name not in due:
+            store.delete(entry.name)
+    for name, token in due.items():
+        store.put(name, token.to_json())

@@ -1,0 +1,37 @@
+"""The devices of this machine: how many stations, and which GPU is whose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from modelhopper_contract.errors import UserError
+from modelhopper_contract.experiment import Devices
+
+
+def station_gpus(devices: Devices, configurations: int) -> list[str | None]:
+    """Return, for each station to start, its GPU's identifier, or None for a CPU station.
+
+    One station per GPU; without GPUs, or with `kind: cpu`, one per core that this process may use. Never more
+    stations than configurations, because a configuration is at one station at a time.
+    """
+    gpus = [] if devices.kind == "cpu" else visible_gpus()
+    if devices.kind == "gpu" and not gpus:
+        raise UserError("`devices.kind` is gpu, and this machine shows no GPU (nvidia-smi -L). Use cpu or auto.")
+    count = devices.stations or len(gpus) or max(1, len(os.sched_getaffinity(0)) // devices.threads)
+    count = min(count, configurations)
+    # More stations than GPUs is the user's choice: they share.
+    return [gpus[station % len(gpus)] if gpus else None for station in range(count)]
+
+
+def visible_gpus() -> list[str]:
+    """Return the identifiers of the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30, check=False)
+    return [str(number) for number, line in enumerate(line for line in listing.stdout.splitlines() if "GPU " in line)]

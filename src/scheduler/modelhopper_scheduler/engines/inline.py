@@ -1,0 +1,72 @@
+"""The inline engine: one station in this process. For tests, tiny experiments and debugging."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, Self
+
+from modelhopper_contract.messages import Built, Ended, Event
+from modelhopper_contract.records import Configuration
+from modelhopper_contract.specification import Specification
+
+from modelhopper_scheduler.engines.engine import OnEvent
+
+
+class InlineStation(Protocol):
+    """What the engine needs of a station. The trainer's is given to it, so that the scheduler never imports it."""
+
+    def prepare(self, configurations: Iterable[Configuration]) -> None:
+        """Build configurations and report each."""
+
+    def serve(self, is_over: Callable[[], bool], wait: Callable[[int], None]) -> None:
+        """Serve the inbox until `is_over`."""
+
+
+MakeStation = Callable[[Specification, OnEvent], InlineStation]
+
+
+class InlineEngine:
+    """One station, made by `make_station(specification, report)`, in this process."""
+
+    stations = 1
+
+    def __init__(self, make_station: MakeStation) -> None:
+        self._make_station = make_station
+        self._station: InlineStation | None = None
+        self._on_event: OnEvent = lambda event: None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def prepare(
+        self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent
+    ) -> list[Built]:
+        """Build every configuration in this process."""
+        found: list[Built] = []
+        self._on_event = lambda event: found.append(event) if isinstance(event, Built) else None
+        self._of(specification).prepare(configurations)
+        for built in found:
+            on_event(built)
+        return found
+
+    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:
+        """Serve the one inbox in this process."""
+        waiting = set(unfinished)
+
+        def heard(event: Event) -> None:
+            if isinstance(event, Ended):
+                waiting.discard(event.outcome.configuration)
+            on_event(event)
+
+        self._on_event = heard
+        # A look at an empty inbox is rare here: what is written next is this station's own.
+        self._of(specification).serve(lambda: not waiting, lambda looks: time.sleep(0.001))
+
+    def _of(self, specification: Specification) -> InlineStation:
+        if self._station is None:
+            self._station = self._make_station(specification, lambda event: self._on_event(event))
+        return self._station

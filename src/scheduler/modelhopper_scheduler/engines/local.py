@@ -1,0 +1,175 @@
+"""The local engine: one child process per device of this machine."""
+
+from __future__ import annotations
+
+import selectors
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from modelhopper_contract.errors import ExitCode, ModelhopperError, StoreUnavailable, UserError
+from modelhopper_contract.messages import Built, Ended, Event, Prepare, Problem, Serve, Stop, Trained
+from modelhopper_contract.names import Names
+from modelhopper_contract.records import Configuration, Failure, Outcome
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Store
+
+from modelhopper_scheduler.engines.engine import OnEvent
+from modelhopper_scheduler.engines.station_process import StationProcess
+
+_MOST_DEATHS_AT_A_HOP = 3
+_MOST_DEATHS_WITHOUT_PROGRESS = 6
+_STOP_TIMEOUT_S = 5.0
+
+
+class LocalEngine:
+    """Child processes, one for each entry of `gpus` (None for a CPU station).
+
+    A station that dies is started again. A hop at which stations die three times, most likely for lack of memory,
+    ends its configuration as failed.
+    """
+
+    def __init__(
+        self, store: Store, experiment: str, gpus: Sequence[str | None], threads: int, deterministic: bool, logs: Path,
+        keep: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._names = Names(experiment)
+        self._gpus = list(gpus)
+        self._threads = threads
+        self._deterministic = deterministic
+        self._logs = logs
+        self._keep = keep
+        self._processes: dict[int, StationProcess] = {}
+        self._selector = selectors.DefaultSelector()
+        self._deaths: Counter[tuple[int, int]] = Counter()
+        self._deaths_without_progress = 0
+
+    @property
+    def stations(self) -> int:
+        """One per device."""
+        return len(self._gpus)
+
+    def __enter__(self) -> Self:
+        for station in range(self.stations):
+            self._start(station)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.send(Stop())
+        for process in self._processes.values():
+            process.stop(_STOP_TIMEOUT_S)
+        self._selector.close()
+
+    def prepare(
+        self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent
+    ) -> list[Built]:
+        """Let every station build its share of the configurations."""
+        for station, process in self._processes.items():
+            share = tuple(configurations[station :: self.stations])
+            process.send(Prepare(specification=specification, configurations=share))
+        found: list[Built] = []
+        while len(found) < len(configurations):
+            for process, event in self._arrivals():
+                if event is None:
+                    raise self._cannot_go_on(process, "while building the configurations")
+                self._raise_problem(event)
+                if isinstance(event, Built):
+                    found.append(event)
+                    on_event(event)
+        return found
+
+    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:
+        """Let the stations serve until every configuration has ended."""
+        waiting = set(unfinished)
+        for process in self._processes.values():
+            process.send(Serve())
+        while waiting:
+            for process, event in self._arrivals():
+                if event is None:
+                    event = self._after_death(process)
+                if event is None:
+                    continue
+                self._raise_problem(event)
+                if isinstance(event, Ended):
+                    waiting.discard(event.outcome.configuration)
+                if isinstance(event, Trained):
+                    self._deaths_without_progress = 0
+                on_event(event)
+
+    def _start(self, station: int) -> StationProcess:
+        gpu = self._gpus[station]
+        arguments = ["--store", self._store.url, "--experiment", self._names.experiment]
+        arguments += ["--stations", str(self.stations), "--threads", str(self._threads)]
+        arguments += [*(["--gpu"] if gpu is not None else []), *(["--deterministic"] if self._deterministic else [])]
+        log = self._logs / f"station-{station}.log"
+        process = StationProcess(station, arguments, _environment(self._threads, gpu), log, self._keep)
+        self._processes[station] = process
+        self._selector.register(process.events_fd, selectors.EVENT_READ, process)
+        return process
+
+    def _arrivals(self) -> Iterator[tuple[StationProcess, Event | None]]:
+        for key, _ in self._selector.select(timeout=1.0):
+            process: StationProcess = key.data
+            for event in process.events():
+                if event is None:
+                    self._selector.unregister(process.events_fd)
+                yield process, event
+
+    def _after_death(self, process: StationProcess) -> Event | None:
+        """Start a dead station again; return the end of the configuration that killed it too often."""
+        self._deaths_without_progress += 1
+        if self._deaths_without_progress > _MOST_DEATHS_WITHOUT_PROGRESS:
+            raise self._cannot_go_on(process, f"{self._deaths_without_progress} times without any progress")
+        code = process.exit_code()
+        process.stop(0)
+        work = process.working_on
+        ended = None
+        if work is not None:
+            self._deaths[work.configuration, work.hop] += 1
+            if self._deaths[work.configuration, work.hop] >= _MOST_DEATHS_AT_A_HOP:
+                ended = self._give_up(process, work.configuration, work.hop, code)
+        self._start(process.station).send(Serve())
+        return ended
+
+    def _give_up(self, process: StationProcess, configuration: int, hop: int, code: int) -> Ended:
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        failure = Failure(
+            reason=f"its station died {_MOST_DEATHS_AT_A_HOP} times at this hop ({how}); most likely out of memory",
+            hop=hop,
+            shard=None,
+            station=process.station,
+            traceback=None,
+            output=process.last_lines() or None,
+        )
+        outcome = Outcome(configuration=configuration, state="failed", hops=hop, failure=failure)
+        self._store.put(self._names.outcome(configuration), outcome.to_json())
+        return Ended(outcome=outcome)
+
+    def _raise_problem(self, event: Event) -> None:
+        if not isinstance(event, Problem):
+            return
+        if event.exit_code == ExitCode.RETRYABLE:
+            raise StoreUnavailable(event.message)
+        if event.exit_code == ExitCode.MISTAKE:
+            raise UserError(event.message)
+        raise ModelhopperError(event.message)
+
+    def _cannot_go_on(self, process: StationProcess, when: str) -> ModelhopperError:
+        lines = process.last_lines()
+        return ModelhopperError(
+            f"station {process.station} ended {when}. The end of its log, {process.log}:\n{lines or '(empty)'}"
+        )
+
+
+def _environment(threads: int, gpu: str | None) -> dict[str, str]:
+    return {
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "OMP_NUM_THREADS": str(threads),
+        "CUDA_VISIBLE_DEVICES": "-1" if gpu is None else gpu,
+        "PYTHONUNBUFFERED": "1",
+    }
+

@@ -1,0 +1,31 @@
+"""Where each configuration enters the ring, so that stations start with equal expected work."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+
+
+def offsets(costs: Mapping[int, float], shards: int) -> dict[int, int]:
+    """Return the shard of hop 0 by configuration number: longest processing time first (Graham, 1969).
+
+    Depends on the experiment only, never on how many stations there are, because the offset decides the order in
+    which a configuration sees the data. Among equally loaded shards, those far apart come first, so that few
+    configurations do not follow each other closely.
+    """
+    order = _far_apart(shards)
+    loads = [(0.0, rank) for rank in range(shards)]
+    heapq.heapify(loads)
+    found = {}
+    for number in sorted(costs, key=lambda number: (-costs[number], number)):
+        load, rank = heapq.heappop(loads)
+        found[number] = order[rank]
+        heapq.heappush(loads, (load + costs[number], rank))
+    return found
+
+
+def _far_apart(shards: int) -> list[int]:
+    """Return all shards in van der Corput's order: 0, the middle, the quarters, the eighths, ..."""
+    bits = max(1, (shards - 1).bit_length())
+    reversed_bits = [int(format(n, f"0{bits}b")[::-1], 2) for n in range(1 << bits)]
+    return [n for n in reversed_bits if n < shards]

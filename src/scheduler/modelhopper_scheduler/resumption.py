@@ -1,0 +1,74 @@
+"""Which tokens are due, given what the store holds: at the start of a run, and whenever one goes on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from modelhopper_contract.errors import CorruptObject
+from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.records import Configuration, Token
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.tokens import evaluation_tokens, training_token
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the store holds of an experiment, by object name."""
+
+    checkpoints: frozenset[str]
+    histories: frozenset[str]
+    outcomes: frozenset[str]
+
+
+def due_tokens(
+    specification: Specification, configurations: Iterable[Configuration], progress: Progress, stations: int
+) -> dict[str, Token]:
+    """Return all tokens that must be in the inboxes, by name.
+
+    A configuration without an outcome goes on from its newest checkpoint; an evaluation that is not complete is done
+    again. Raises CorruptObject when a configuration has neither an outcome nor a checkpoint.
+    """
+    names = Names(specification.experiment.name)
+    found: dict[str, Token] = {}
+    newest = _newest(progress.checkpoints)
+    for configuration in configurations:
+        number = configuration.number
+        if names.outcome(number) in progress.outcomes:
+            continue
+        if number not in newest:
+            raise CorruptObject(
+                f"configuration {number} has no checkpoint in {names.checkpoints(number)}, and no outcome. "
+                f"Remove {names.root()} to start the experiment again."
+            )
+        found |= _tokens(specification, configuration, newest[number], progress, stations, names)
+    return found
+
+
+def _tokens(
+    specification: Specification,
+    configuration: Configuration,
+    hop: int,
+    progress: Progress,
+    stations: int,
+    names: Names,
+) -> Mapping[str, Token]:
+    ring, number = specification.ring, configuration.number
+    found = training_token(specification, stations, configuration, hop)
+    reached = [iteration for iteration in ring.evaluated_iterations() if iteration <= ring.iteration(hop)]
+    missing = [iteration for iteration in reached if names.history(number, iteration) not in progress.histories]
+    # All metrics there but no outcome: a crash in between. Evaluating the last iteration again completes it.
+    if not missing and hop == ring.hops:
+        missing = [ring.iterations]
+    for iteration in missing:
+        if names.checkpoint(number, iteration * ring.shards) in progress.checkpoints:
+            found |= evaluation_tokens(specification, stations, number, iteration)
+    return found
+
+
+def _newest(checkpoints: Iterable[str]) -> dict[int, int]:
+    newest: dict[int, int] = {}
+    for name in checkpoints:
+        number, hop = checkpoint_number(name)
+        newest[number] = max(hop, newest.get(number, 0))
+    return newest

@@ -1,0 +1,100 @@
+"""Building the Keras model of a configuration: a user's function, Keras JSON of any age, or a `.keras` file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+from modelhopper_contract import experiment
+from modelhopper_contract.errors import SpecError
+
+from modelhopper_trainer.functions import call, load_function
+
+
+def build_model(model: experiment.Model, parameters: Mapping[str, Any], folder: Path, seed: int) -> keras.Model:
+    """Build a model whose initial weights, names and layer seeds depend on `seed` only.
+
+    Raises SpecError when the file, the function or its result cannot be used.
+    """
+    # Layers are numbered per process ("dense_7"); starting anew gives equal configurations equal names.
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    if model.is_function:
+        built = call(model.build, load_function(model.build, folder), parameters)
+    elif model.build.endswith(".json"):
+        built = _from_json(_existing(model.build, folder))
+    else:
+        built = _from_keras_file(_existing(model.build, folder))
+    if not isinstance(built, keras.Model):
+        raise SpecError(f"`{model.build}` returned a {type(built).__name__}: it must return a keras.Model.")
+    return built
+
+
+def _existing(build: str, folder: Path) -> Path:
+    path = Path(folder, build)
+    if not path.is_file():
+        raise SpecError(f"the model `{build}` is not there: there is no file {path.resolve()}.")
+    return path
+
+
+def _from_keras_file(path: Path) -> keras.Model:
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise SpecError(f"{path} cannot be loaded as a Keras model: {error}") from error
+
+
+def _from_json(path: Path) -> keras.Model:
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:
+        raise SpecError(f"{path} is not JSON: {error}") from error
+    try:
+        # Text printed by a database or a log may be JSON inside a JSON string.
+        value = json.loads(value) if isinstance(value, str) else value
+        return keras.models.model_from_json(json.dumps(upgrade_keras_2(value)))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SpecError(f"{path} does not describe a Keras model: {error}") from error
+
+
+def upgrade_keras_2(value: Any) -> Any:
+    """Return Keras 2's model JSON in the form that Keras 3 reads; Keras 3's own comes back as it is.
+
+    Keras up to 2.2 wrote a Sequential's `config` as a bare list of layers; up to 2.15 the first layer carried
+    `batch_input_shape` and no object said which module it is from (the JSON of MADlib's model architecture tables).
+    """
+    if isinstance(value, list):
+        return [upgrade_keras_2(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    upgraded = {key: upgrade_keras_2(item) for key, item in value.items()}
+    if "class_name" not in value or "config" not in value or "module" in value:
+        return upgraded
+    if value["class_name"] == "Model":
+        upgraded["class_name"] = "Functional"
+    if value["class_name"] == "Sequential":
+        upgraded["config"] = _sequential(upgraded["config"])
+    return _with_module(upgraded)
+
+
+def _sequential(config: Any) -> dict[str, Any]:
+    config = {"layers": config} if isinstance(config, list) else dict(config)
+    first, *rest = config["layers"]
+    if first["class_name"] != "InputLayer" and "batch_input_shape" in first["config"]:
+        inner = dict(first["config"])
+        shape, dtype = inner.pop("batch_input_shape"), inner.get("dtype", "float32")
+        entry = {"batch_shape": shape, "dtype": dtype if isinstance(dtype, str) else "float32", "name": "input"}
+        first = {**first, "config": inner}
+        rest = [first, *rest]
+        first = _with_module({"class_name": "InputLayer", "config": entry})
+    return {"name": "sequential", **config, "layers": [first, *rest]}
+
+
+def _with_module(value: dict[str, Any]) -> dict[str, Any]:
+    for name in ("layers", "initializers", "regularizers", "constraints"):
+        if hasattr(getattr(keras, name), value["class_name"]):
+            return {**value, "module": f"keras.{name}"}
+    return {**value, "module": "keras"}

@@ -1,0 +1,172 @@
+"""The compiled program that trains: one `tf.function` runs a whole pass over a shard, for every configuration of a kind.
+
+State goes in and out as arrays, so configurations of one architecture share a program: weights, optimizer state
+(with it the learning rate) and seeds are swapped, the batch size is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from keras.src.backend.common import global_state
+from modelhopper_contract.errors import HopError
+
+from modelhopper_trainer.assembly import Assembly
+from modelhopper_trainer.encoding import WEIGHT_FIELD, Fields, by_output
+from modelhopper_trainer.state import Array
+
+# Their draws depend on what the process did before, so a hop would not be a function of its checkpoint.
+_STATEFUL_RANDOM = {
+    *("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal"),
+    *("RandomShuffle", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "Multinomial", "RandomCrop"),
+}
+
+
+class Program:
+    """A model on this device, and the compiled pass over rows."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.assembly = assembly
+        self.model = assembly.model
+        self._variables = assembly.variables.all
+        self._values = [variable.value for variable in self._variables.values()]
+        self._pass = tf.function(self._trained_pass, autograph=False, reduce_retracing=True)
+        self._assign = tf.function(self._assigned, autograph=False)
+        self._snapshot = tf.function(lambda: [tf.identity(v) for v in self._values], autograph=False)
+        self._seeds: list[Any] | None = None
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Take over a configuration's state, or only its `model/` part."""
+        names = tuple(name for name in self._variables if name in state)
+        self._assign(names, [tf.constant(state[name]) for name in names])
+
+    def read(self) -> dict[str, Array]:
+        """Return the state as arrays that do not change when training goes on."""
+        return {name: value.numpy() for name, value in zip(self._variables, self._snapshot(), strict=True)}
+
+    def train(
+        self, fields: Fields, order: npt.NDArray[np.int32], batch_size: int, seeds: npt.NDArray[np.int64] | None
+    ) -> tuple[float, int]:
+        """Train on rows in the given order, in batches of `batch_size`; the last may be smaller, as in Keras' fit.
+
+        `seeds` are set into the model's seed generators first, unless None. Returns the sum over rows of their
+        batch's loss, and the number of optimizer steps.
+        """
+        if len(order) == 0:
+            return 0.0, 0
+        arguments = (dict(fields), tf.constant(order), tf.constant(batch_size, tf.int32))
+        if self._seeds is None:
+            self._seeds = self._find_seeds(self._pass.get_concrete_function(*arguments))
+        if seeds is not None:
+            for variable, value in zip(self._seeds, seeds, strict=False):
+                variable.assign(value.astype(variable.dtype))
+        total = self._pass(*arguments)
+        return float(total), -(-len(order) // batch_size)
+
+    @property
+    def seed_count(self) -> int:
+        """How many seed generators a hop may have to set; at most one is outside the model."""
+        return len(self.assembly.variables.seeds()) + 1
+
+    def _trained_pass(self, fields: Fields, order: tf.Tensor, batch_size: tf.Tensor) -> tf.Tensor:
+        rows = tf.size(order)
+
+        def train_batch(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            end = tf.minimum(start + batch_size, rows)
+            chosen = order[start:end]
+            loss = self._step({name: tf.gather(field, chosen) for name, field in fields.items()})
+            return end, total + tf.cast(loss, tf.float64) * tf.cast(end - start, tf.float64)
+
+        start = (tf.constant(0), tf.constant(0.0, tf.float64))
+        return tf.while_loop(lambda at, _: at < rows, train_batch, start, parallel_iterations=1)[1]
+
+    def _step(self, batch: Fields) -> tf.Tensor:
+        # Keras' own train_step (keras.src.backend.tensorflow.trainer), less the metrics.
+        encoding, model = self.assembly.encoding, self.model
+        x, targets = encoding.encode_inputs(batch), encoding.encode_outputs(batch)
+        with tf.GradientTape() as tape:
+            predictions = model(x, training=True) if model._call_has_training_arg else model(x)
+            y = _like(model, self.assembly.outputs, targets, predictions)
+            loss = model._compute_loss(x=x, y=y, y_pred=predictions, sample_weight=batch.get(WEIGHT_FIELD), training=True)
+            scaled = model.optimizer.scale_loss(loss)
+        weights = model.trainable_weights
+        if weights:
+            model.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+        return loss
+
+    def _assigned(self, names: tuple[str, ...], values: list[tf.Tensor]) -> None:
+        for name, value in zip(names, values, strict=True):
+            self._variables[name].value.assign(value)
+
+    def _find_seeds(self, traced: Any) -> list[Any]:
+        _refuse_stateful_random(traced.graph)
+        shared = global_state.get_global_attribute("global_seed_generator")
+        own = self.assembly.variables.seeds()
+        return own if shared is None or any(v is shared.state for v in own) else [*own, shared.state]
+
+
+def has_own_train_step(model: keras.Model) -> bool:
+    """Say whether a model brings its own `train_step`, which only Keras' own loop can run."""
+    method = type(model).train_step
+    return not str(getattr(method, "__module__", "")).startswith("keras.")
+
+
+class KerasLoop(Program):
+    """A model with its own `train_step`: Keras' own loop, with the same rows, batches and seeds."""
+
+    def train(
+        self, fields: Fields, order: npt.NDArray[np.int32], batch_size: int, seeds: npt.NDArray[np.int64] | None
+    ) -> tuple[float, int]:
+        """Train as `Program.train` does; the loss is what the model's `train_step` reports as `loss`."""
+        for variable, value in zip(self.assembly.variables.seeds(), [] if seeds is None else seeds, strict=False):
+            variable.assign(value.astype(variable.dtype))
+        total, steps = 0.0, 0
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            self.model.reset_metrics()
+            logs = self._batch({name: tf.gather(field, chosen) for name, field in fields.items()})
+            if "loss" not in logs:
+                raise HopError("the model's own train_step reports no `loss`: return it in its dictionary")
+            total += float(logs["loss"]) * len(chosen)
+            steps += 1
+        return total, steps
+
+    def _batch(self, batch: Fields) -> dict[str, Any]:
+        encoding = self.assembly.encoding
+        targets = encoding.encode_outputs(batch)
+        y = targets if len(targets) > 1 else next(iter(targets.values()))
+        weight = batch.get(WEIGHT_FIELD)
+        logs: dict[str, Any] = self.model.train_on_batch(
+            encoding.encode_inputs(batch), y, sample_weight=weight, return_dict=True
+        )
+        return logs
+
+
+def make_program(assembly: Assembly) -> Program:
+    """Return the program for a model: compiled, or Keras' own loop when the model has its own `train_step`."""
+    return KerasLoop(assembly) if has_own_train_step(assembly.model) else Program(assembly)
+
+
+def _like(model: keras.Model, names: tuple[str, ...], targets: Mapping[str, tf.Tensor], predictions: Any) -> Any:
+    if isinstance(predictions, Mapping):
+        return dict(targets)
+    if isinstance(predictions, list | tuple):
+        order = by_output(model, names, list(range(len(predictions))))
+        return [targets[name] for name in sorted(names, key=lambda name: order[name])]
+    return targets[names[0]]
+
+
+def _refuse_stateful_random(graph: Any) -> None:
+    functions = [graph.as_graph_def(), *graph.as_graph_def().library.function]
+    nodes = [node for part in functions for node in (part.node if hasattr(part, "node") else part.node_def)]
+    found = sorted({node.op for node in nodes} & _STATEFUL_RANDOM)
+    if found:
+        raise HopError(
+            f"the model draws random numbers with TensorFlow's own state ({', '.join(found)}), which a hop cannot "
+            "repeat: draw with keras.random and a keras.random.SeedGenerator instead"
+        )

@@ -1,0 +1,127 @@
+"""What a station writes after a stay or an evaluation, in the order that makes a crash between any two harmless.
+
+First the result, then the tokens that announce it, then the own token goes: until that last step the work would be
+done again, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modelhopper_contract.messages import Ended, Evaluated, Event
+from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.records import Configuration, Failure, History, Outcome, ShardMetrics, Split, Stay
+from modelhopper_contract.ring import Ring
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Store
+from modelhopper_contract.tokens import tokens_of
+
+Merge = Callable[[list[ShardMetrics]], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Writes the results of one experiment, for a given number of stations."""
+
+    store: Store
+    specification: Specification
+    stations: int
+    report: Callable[[Event], None]
+
+    @property
+    def names(self) -> Names:
+        """The experiment's object names."""
+        return Names(self.specification.experiment.name)
+
+    def stay(self, configuration: Configuration, data: bytes, stay: Stay, token: str) -> None:
+        """Publish the checkpoint at the end of a stay, tell who goes on, and remove what is not needed any more."""
+        number, end = configuration.number, stay.end_hop
+        self.store.put(self.names.checkpoint(number, end), data)
+        # A station that goes on with the configuration itself has just overwritten its own token.
+        if token not in self.announce(configuration, end):
+            self.store.delete(token)
+        self.store.put(self.names.journal(number, end), stay.to_json())
+        self._remove(number, stay.first_hop)
+
+    def announce(self, configuration: Configuration, hop: int) -> list[str]:
+        """Put the tokens that a checkpoint gives rise to; return their names."""
+        tokens = tokens_of(self.specification, self.stations, configuration, hop)
+        for name, token in tokens.items():
+            self.store.put(name, token.to_json())
+        return list(tokens)
+
+    def evaluation(
+        self, number: int, iteration: int, found: dict[tuple[Split, int], ShardMetrics], token: str, merge: Merge
+    ) -> None:
+        """Publish metric states; whoever completes the set merges it and says how the configuration ended."""
+        for (split, shard), metrics in found.items():
+            self.store.put(self.names.metric(number, iteration, split, shard), metrics.to_json())
+        spec = self.specification
+        entries = [entry.name for entry in self.store.list(self.names.metrics(number, iteration))]
+        if len(entries) == spec.shards + spec.validation_shards:
+            self._complete(number, iteration, entries, merge)
+        self.store.delete(token)
+
+    def failure(self, number: int, failure: Failure, token: str) -> None:
+        """Publish that a configuration cannot go on."""
+        outcome = Outcome(configuration=number, state="failed", hops=failure.hop, failure=failure)
+        self._end(outcome)
+        self.store.delete(token)
+
+    @property
+    def _ring(self) -> Ring:
+        return self.specification.ring
+
+    def _complete(self, number: int, iteration: int, entries: list[str], merge: Merge) -> None:
+        history = self._merged(number, iteration, entries, merge)
+        self.store.put(self.names.history(number, iteration), history.to_json())
+        self.report(Evaluated(history=history))
+        complete = self.store.list(f"{self.names.histories()}{number:05d}/")
+        final = any(entry.name == self.names.history(number, self._ring.iterations) for entry in complete)
+        if final and len(complete) >= len(self._ring.evaluated_iterations()):
+            self._finish(number)
+        hop = iteration * self._ring.shards
+        later = [name for name in self._checkpoints(number) if checkpoint_number(name)[1] > hop]
+        if later and not self._ring.is_kept(hop):
+            self.store.delete(self.names.checkpoint(number, hop))
+
+    def _merged(self, number: int, iteration: int, entries: list[str], merge: Merge) -> History:
+        def part(split: Split) -> dict[str, float]:
+            prefix = f"{self.names.metrics(number, iteration)}{split}/"
+            found = [name for name in entries if name.startswith(prefix)]
+            return merge([ShardMetrics.from_json(self.store.get(name), name) for name in found])
+
+        validation = part("validation") if self.specification.validation_shards else None
+        return History(configuration=number, iteration=iteration, training=part("training"), validation=validation)
+
+    def _finish(self, number: int) -> None:
+        final = History.from_json(self.store.get(self.names.history(number, self._ring.iterations)))
+        loss = final.training["loss"]
+        if math.isfinite(loss):
+            self._end(Outcome(configuration=number, state="finished", hops=self._ring.hops))
+            return
+        reason = f"loss is {'NaN' if math.isnan(loss) else 'infinite'} after the last hop"
+        failure = Failure(
+            reason=reason, hop=self._ring.hops, shard=None, station=None, traceback=None, output=None
+        )
+        self._end(Outcome(configuration=number, state="failed", hops=self._ring.hops, failure=failure))
+
+    def _end(self, outcome: Outcome) -> None:
+        self.store.put(self.names.outcome(outcome.configuration), outcome.to_json())
+        self.report(Ended(outcome=outcome))
+
+    def _remove(self, number: int, hop: int) -> None:
+        if self._ring.is_kept(hop):
+            return
+        # The evaluation, when it is complete, removes what it needed.
+        if self._ring.is_evaluated(hop) and not self._has_history(number, self._ring.iteration(hop)):
+            return
+        self.store.delete(self.names.checkpoint(number, hop))
+
+    def _has_history(self, number: int, iteration: int) -> bool:
+        return bool(self.store.list(self.names.history(number, iteration)))
+
+    def _checkpoints(self, number: int) -> list[str]:
+        return [entry.name for entry in self.store.list(self.names.checkpoints(number))]

@@ -1,0 +1,129 @@
+"""Reading packed data sets: shards as memory-mapped arrays, checked against their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelhopper_contract.digest import digest_file
+from modelhopper_contract.errors import CorruptObject, DataError
+from modelhopper_contract.manifest import MANIFEST_NAME, File, Input, Manifest, Output, file_name
+from modelhopper_contract.nearest import did_you_mean
+
+Array = npt.NDArray[Any]
+
+_PACK_AGAIN = "Pack the data set again, or copy it again from where it is whole."
+
+
+@dataclass(frozen=True)
+class ShardArrays:
+    """One shard: its arrays by field name, rows first. They are memory-mapped and cannot be written."""
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+    rows: int
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A packed data set. `open_data` makes one."""
+
+    path: Path
+    manifest: Manifest
+    _opened: dict[int, ShardArrays] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def shard(self, number: int) -> ShardArrays:
+        """Return a shard's arrays. `number` counts from 0.
+
+        The first time, every file's size and digest are checked, which reads it once; later calls give the same arrays.
+        Raises CorruptObject when a file is missing or is not what was packed.
+        """
+        count = len(self.manifest.shards)
+        if not 0 <= number < count:
+            raise DataError(f"{self.path} has no shard {number}; it has {count}, numbered from 0 to {count - 1}.")
+        if number not in self._opened:
+            inputs = {entry.name: self._array(number, entry) for entry in self.manifest.inputs}
+            outputs = {entry.name: self._array(number, entry) for entry in self.manifest.outputs}
+            self._opened[number] = ShardArrays(inputs, outputs, self.manifest.shards[number].rows)
+        return self._opened[number]
+
+    def _array(self, number: int, entry: Input | Output) -> Array:
+        path = self.path / file_name(number, entry.name)
+        shard = self.manifest.shards[number]
+        _verify(path, shard.files[entry.name])
+        array = _mapped(path)
+        shape = (shard.rows, *entry.shape)
+        if array.shape != shape or array.dtype != entry.dtype:
+            held, said = f"{array.dtype} of shape {array.shape}", f"{entry.dtype} of shape {shape}"
+            raise CorruptObject(f"{path} holds {held}, but the manifest says {said}. {_PACK_AGAIN}")
+        return array
+
+
+def open_data(path: Path | str) -> DataSet:
+    """Open a packed data set: read and check its manifest, and no shard yet.
+
+    Raises DataError when there is none at `path`, CorruptObject when its manifest is damaged.
+    """
+    folder = Path(path).expanduser()
+    try:
+        data = (folder / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise DataError(_not_packed(folder, error)) from error
+    manifest = Manifest.from_json(data, str(folder / MANIFEST_NAME))
+    _check(manifest, folder / MANIFEST_NAME)
+    return DataSet(folder, manifest)
+
+
+def _not_packed(folder: Path, error: OSError) -> str:
+    advice = "`modelhopper pack` makes a packed data set."
+    if not folder.exists():
+        return f"{folder} does not exist.{did_you_mean(folder.name, _names(folder.parent))} {advice}"
+    if not folder.is_dir():
+        return f"{folder} is a file, not a packed data set. {advice}"
+    if (folder / MANIFEST_NAME).exists():
+        return f"{folder / MANIFEST_NAME} cannot be read: {error.strerror}."
+    names = _names(folder)
+    holds = f"holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "is empty"
+    return f"{folder} is not a packed data set: it {holds} and has no {MANIFEST_NAME}. {advice}"
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def _check(manifest: Manifest, path: Path) -> None:
+    names = _fields(manifest)
+    whole = all(shard.files.keys() == names for shard in manifest.shards)
+    if not manifest.shards or not whole or sum(shard.rows for shard in manifest.shards) != manifest.rows:
+        raise CorruptObject(f"{path} contradicts itself about its shards. {_PACK_AGAIN}")
+
+
+def _fields(manifest: Manifest) -> set[str]:
+    entries: Iterable[Input | Output] = (*manifest.inputs, *manifest.outputs)
+    return {entry.name for entry in entries}
+
+
+def _verify(path: Path, expected: File) -> None:
+    try:
+        size_bytes = path.stat().st_size
+        digest = digest_file(path) if size_bytes == expected.size_bytes else ""
+    except OSError as error:
+        raise CorruptObject(f"{path} cannot be read: {error.strerror}. {_PACK_AGAIN}") from error
+    if size_bytes != expected.size_bytes:
+        raise CorruptObject(f"{path} has {size_bytes} bytes, but {expected.size_bytes} were packed. {_PACK_AGAIN}")
+    if digest != expected.sha256:
+        raise CorruptObject(
+            f"{path} was changed after packing: its digest is {digest}, but {expected.sha256} was packed. {_PACK_AGAIN}"
+        )
+
+
+def _mapped(path: Path) -> Array:
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except ValueError as error:
+        raise CorruptObject(f"{path} is not an array that can be mapped: {error}. {_PACK_AGAIN}") from error

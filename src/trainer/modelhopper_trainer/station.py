@@ -1,0 +1,246 @@
+"""The station: it serves its inbox, trains whatever configuration arrives on its shards, and sends it on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import NamedTuple
+
+from modelhopper_contract import checkpoint
+from modelhopper_contract.checkpoint import Checkpoint
+from modelhopper_contract.errors import CorruptObject, HopError, ModelhopperError, ObjectNotFound, SpecError
+from modelhopper_contract.messages import Event, Idle, Started, Trained
+from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.records import Configuration, HopRecord, ShardMetrics, Split, Stay, Token
+from modelhopper_contract.ring import Stations, stay_end
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Entry, Store
+from modelhopper_contract.tokens import held
+
+from modelhopper_trainer.failures import Watch, failure
+from modelhopper_trainer.hop import HopTask, run_hop
+from modelhopper_trainer.moves import Moves
+from modelhopper_trainer.preparation import prepare
+from modelhopper_trainer.publishing import Publisher
+from modelhopper_trainer.state import model_part
+from modelhopper_trainer.workshop import Workshop
+
+
+class Arrival(NamedTuple):
+    """A token with what it needs, fetched."""
+
+    token: Token
+    configuration: Configuration
+    checkpoint: Checkpoint | None  # None when the token is out of date
+
+
+class Station:
+    """Station `station` of `stations`, for one experiment.
+
+    `step` serves one token; nothing else decides. Every step may be repeated, interrupted and done by another
+    station: results do not change.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        specification: Specification,
+        station: int,
+        stations: int,
+        report: Callable[[Event], None],
+        log: Path | None = None,
+    ) -> None:
+        self._store = store
+        self._specification = specification
+        self._names = Names(specification.experiment.name)
+        self._station = station
+        self._stations = stations
+        self._report = report
+        self._watch = Watch(log)
+        self._workshop = Workshop(specification)
+        self._publisher = Publisher(store, specification, stations, report)
+        self._moves = Moves()
+        self._configurations: dict[int, Configuration] = {}
+        self._served: set[str] = set()  # tokens whose result is still waiting to be written
+        self._ahead: dict[str, Future[Arrival | None]] = {}
+        self._hop_now = 0  # the hop that a failure belongs to
+
+    def prepare(self, configurations: Iterable[Configuration]) -> None:
+        """Build each configuration once, put its checkpoint 0, and report it."""
+        for configuration in configurations:
+            built, assembly = prepare(self._specification, configuration, self._workshop.manifest, self._store)
+            if assembly is not None:
+                self._workshop.keep(configuration, assembly)
+            self._report(built)
+
+    def serve(self, is_over: Callable[[], bool], wait: Callable[[int], None]) -> None:
+        """Serve the inbox until `is_over`; `wait` is called with the number of looks that found nothing."""
+        empty = 0
+        with self._moves:
+            while not is_over():
+                if self.step():
+                    empty = 0
+                    continue
+                self._moves.flush()
+                if empty == 0:
+                    self._report(Idle(station=self._station))
+                wait(empty)
+                empty += 1
+            self._moves.flush()
+
+    def step(self) -> bool:
+        """Serve the oldest token; return False when the inbox is empty."""
+        self._moves.check()
+        waiting = self._waiting()
+        if not waiting:
+            return False
+        name = waiting[0]
+        self._read_ahead(waiting[:2])
+        arrival = self._ahead.pop(name).result()
+        if arrival is not None:
+            self._served.add(name)
+            self._serve(name, arrival)
+        return True
+
+    def flush(self) -> None:
+        """Wait until everything that was decided is written."""
+        self._moves.flush()
+
+    def _waiting(self) -> list[str]:
+        entries = self._store.list(self._names.inbox(self._station))
+        # First come, first served.
+        return [e.name for e in sorted(entries, key=_arrived) if e.name not in self._served]
+
+    def _read_ahead(self, names: list[str]) -> None:
+        self._ahead = {name: self._ahead[name] for name in names if name in self._ahead}
+        for name in names:
+            if name not in self._ahead:
+                self._ahead[name] = self._moves.read(lambda name=name: self._fetch(name))  # type: ignore[misc]
+
+    def _fetch(self, name: str) -> Arrival | None:
+        try:
+            token = Token.from_json(self._store.get(name), name)
+        except ObjectNotFound:
+            return None  # served by a station of the same number that was thought dead
+        configuration = self._configuration(token.configuration)
+        wanted = self._names.checkpoint(token.configuration, token.hop)
+        if token.action == "train" and self._store.list(self._names.outcome(token.configuration)):
+            return Arrival(token, configuration, None)
+        try:
+            return Arrival(token, configuration, checkpoint.from_bytes(self._store.get(wanted), wanted))
+        except ObjectNotFound:
+            return Arrival(token, configuration, None)
+
+    def _configuration(self, number: int) -> Configuration:
+        if number not in self._configurations:
+            name = self._names.configuration(number)
+            self._configurations[number] = Configuration.from_json(self._store.get(name), name)
+        return self._configurations[number]
+
+    def _serve(self, name: str, arrival: Arrival) -> None:
+        token, found = arrival.token, arrival.checkpoint
+        self._hop_now = token.hop
+        self._watch.begin()
+        self._report(
+            Started(action=token.action, station=self._station, configuration=token.configuration, hop=token.hop)
+        )
+        if found is None:
+            self._write(name, lambda: self._forward(name, arrival))
+            return
+        try:
+            if token.action == "train":
+                self._train(name, arrival.configuration, found, token.hop)
+            else:
+                self._evaluate(name, arrival.configuration, found, token.hop)
+        except (HopError, SpecError) as error:
+            self._fail(name, token, error)
+        except ModelhopperError:
+            raise  # the store or a shard, not this configuration
+        except Exception as error:  # whatever a user's model raises ends that model only
+            self._fail(name, token, error)
+
+    def _train(self, name: str, configuration: Configuration, found: Checkpoint, hop: int) -> None:
+        started_s, started = time.time(), time.perf_counter()
+        program = self._workshop.tools(configuration).program
+        program.load(found.state)
+        ring = self._specification.ring
+        end = stay_end(ring, Stations(self._stations, ring.shards), configuration.number, configuration.offset, hop)
+        trained = time.perf_counter()
+        record = found.record
+        for n in range(hop, end):
+            record = self._hop(configuration, n, record)
+        train_s = time.perf_counter() - trained
+        state = program.read()
+        overhead_s = time.perf_counter() - started - train_s
+        stay = Stay(
+            configuration=configuration.number,
+            first_hop=hop,
+            end_hop=end,
+            station=self._station,
+            started_s=started_s,
+            train_s=train_s,
+            overhead_s=overhead_s,
+        )
+        self._write(name, lambda: self._publish(configuration, checkpoint.to_bytes(state, record), stay, name, record))
+
+    def _hop(self, configuration: Configuration, hop: int, before: HopRecord) -> HopRecord:
+        self._hop_now = hop
+        shard = self._specification.ring.shard(configuration.offset, hop)
+        task = HopTask(self._specification.experiment.seed, configuration, hop, shard)
+        program = self._workshop.tools(configuration).program
+        return run_hop(program, self._workshop.feed("training", shard), task, before.steps)
+
+    def _publish(self, configuration: Configuration, data: bytes, stay: Stay, name: str, record: HopRecord) -> None:
+        self._publisher.stay(configuration, data, stay, name)
+        self._report(
+            Trained(
+                station=self._station,
+                configuration=configuration.number,
+                first_hop=stay.first_hop,
+                end_hop=stay.end_hop,
+                loss=record.loss or 0.0,
+                busy_s=stay.train_s,
+            )
+        )
+
+    def _evaluate(self, name: str, configuration: Configuration, found: Checkpoint, hop: int) -> None:
+        program, evaluator = self._workshop.tools(configuration)
+        program.load(model_part(found.state))
+        metrics: dict[tuple[Split, int], ShardMetrics] = {}
+        for split, shards in held(self._specification, self._stations, self._station, configuration.number).items():
+            for shard in shards:
+                metrics[split, shard] = evaluator.evaluate(self._workshop.feed(split, shard).stored())
+        iteration = self._specification.ring.iteration(hop)
+        number = configuration.number
+        self._write(name, lambda: self._publisher.evaluation(number, iteration, metrics, name, evaluator.merge))
+
+    def _forward(self, name: str, arrival: Arrival) -> None:
+        """Repair a token that is out of date: the work is done, or the configuration has ended."""
+        number = arrival.token.configuration
+        ended = bool(self._store.list(self._names.outcome(number)))
+        hops = [checkpoint_number(e.name)[1] for e in self._store.list(self._names.checkpoints(number))]
+        if not ended and arrival.token.action == "train":
+            if not hops or max(hops) < arrival.token.hop:
+                missing = self._names.checkpoint(number, arrival.token.hop)
+                raise CorruptObject(f"{missing} is missing, and configuration {number} cannot go on without it.")
+            self._publisher.announce(arrival.configuration, max(hops))
+        self._store.delete(name)
+
+    def _fail(self, name: str, token: Token, error: BaseException) -> None:
+        configuration = self._configuration(token.configuration)
+        shard = self._specification.ring.shard(configuration.offset, self._hop_now) if token.action == "train" else None
+        found = failure(error, self._station, self._hop_now, shard, self._watch)
+        self._write(name, lambda: self._publisher.failure(token.configuration, found, name))
+
+    def _write(self, name: str, effect: Callable[[], None]) -> None:
+        def write() -> None:
+            effect()
+            self._served.discard(name)
+
+        self._moves.write(write)
+
+
+def _arrived(entry: Entry) -> tuple[float, str]:
+    return entry.modified_s, entry.name
