@@ -18,7 +18,6 @@ from typing import Protocol
 
 import pytest
 import urllib3
-from minio import Minio
 
 KEY = "test-key"
 SECRET = "a-secret-of-the-tests"
@@ -147,6 +146,8 @@ def use_server(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 
 def new_bucket(server: S3Server) -> str:
     """Make a bucket on the server and return its name."""
+    from minio import Minio  # here, so that runs without S3 start fast
+
     bucket = f"test-{uuid.uuid4().hex}"
     client = Minio(
         endpoint=f"127.0.0.1:{server.port}",
@@ -180,6 +181,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Put the kind of server into the id of each test that uses one."""
     if "s3_kind" in metafunc.fixturenames:
         metafunc.parametrize("s3_kind", [server_kind()], scope="session")
+
+
+@pytest.fixture(scope="session")
+def s3_kind() -> str:
+    """Which server tests get: "minio" or "moto"."""
+    return server_kind()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from modelhopper_contract.errors import (
 from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.patience import Patience
 from modelhopper_contract.stores.s3 import open_s3
+from modelhopper_contract.stores.s3_endpoint import _HTTPConnection as HTTPConnection
 from modelhopper_contract.stores.s3_endpoint import endpoint_from
 from tests import faults
 from tests.servers import SECRET, S3Server, new_bucket, use_server
@@ -184,6 +185,21 @@ def test_patience_is_about_12_seconds_and_bounded_when_the_server_hangs() -> Non
     assert not patience.is_over(1, 1000.0)
     assert patience.is_over(2, 1000.0)
     assert patience.is_over(5, 0.0)
+
+
+def test_a_large_body_is_sent_in_pieces_that_each_have_their_own_time_limit() -> None:
+    sent: list[bytes] = []
+
+    class Socket:
+        def sendall(self, data: bytes) -> None:
+            sent.append(bytes(data))
+
+    body = bytes(range(256)) * 10_000
+    connection = HTTPConnection("minio")
+    connection.sock = Socket()
+    connection.send(body)
+    assert b"".join(sent) == body
+    assert [len(piece) for piece in sent] == [1 << 20, 1 << 20, len(body) - (2 << 20)]
 
 
 # --- Mistakes ---------------------------------------------------------------------------------------------------------

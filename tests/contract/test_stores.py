@@ -91,6 +91,7 @@ def test_each_memory_store_is_its_own() -> None:
         ("fil:///runs", "Did you mean `file`"),
         ("memory:mine", "memory:"),
         ("s3:bucket", "s3://bucket/prefix"),
+        ("s33://bucket", "Did you mean `s3`"),
         ("runs:today", "./runs:today"),
         ("file://host/runs", "file:///path"),
         ("file:runs", "file:///path"),

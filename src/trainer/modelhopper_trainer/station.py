@@ -51,6 +51,7 @@ class Station:
         stations: int,
         report: Callable[[Event], None],
         log: Path | None = None,
+        workshop: Workshop | None = None,
     ) -> None:
         self._store = store
         self._specification = specification
@@ -59,7 +60,7 @@ class Station:
         self._stations = stations
         self._report = report
         self._watch = Watch(log)
-        self._workshop = Workshop(specification)
+        self._workshop = workshop or Workshop(specification)
         self._publisher = Publisher(store, specification, stations, report)
         self._moves = Moves()
         self._configurations: dict[int, Configuration] = {}

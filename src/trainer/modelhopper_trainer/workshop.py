@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
+from modelhopper_contract.digest import digest_file
+from modelhopper_contract.errors import ConflictError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
@@ -31,10 +32,13 @@ class Workshop:
         self._specification = specification
         self._tools: dict[bytes, Tools] = {}
         self._feeds: dict[tuple[Split, int], Feed] = {}
+        self._data: dict[Split, DataSet]
         data = specification.experiment.data
-        self._data: Mapping[Split, DataSet] = {"training": open_data(specification.path(data.train))}
+        self._data = {"training": _opened(specification, data.train)}
         if data.validation is not None:
-            self._data = {**self._data, "validation": open_data(specification.path(data.validation))}
+            self._data["validation"] = _opened(specification, data.validation)
+        for path in specification.digests.keys() - {data.train, data.validation}:
+            _check_unchanged(specification, path, digest_file(specification.path(path)))
 
     @property
     def manifest(self) -> Manifest:
@@ -63,3 +67,17 @@ class Workshop:
 
     def _key(self, configuration: Configuration) -> bytes:
         return program_key(configuration, self._specification.experiment.models[configuration.model])
+
+
+def _opened(specification: Specification, written: str) -> DataSet:
+    data = open_data(specification.path(written))
+    _check_unchanged(specification, written, data.manifest.digest())
+    return data
+
+
+def _check_unchanged(specification: Specification, written: str, digest: str) -> None:
+    if digest != specification.digests[written]:
+        raise ConflictError(
+            f"{specification.path(written)} has changed since {specification.experiment.name} began, so hops would not "
+            "fit together. Restore it, or run the experiment under another name."
+        )

@@ -16,6 +16,7 @@ from modelhopper_contract.stores.directory import DirectoryStore
 from modelhopper_contract.stores.memory import MemoryStore
 
 _ALLOWED = "Allowed: a path, file:///path, s3://bucket/prefix, or memory:"
+_SCHEMES = ("file", "s3", "memory")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -43,7 +44,8 @@ def open_store(url: str) -> Store:
 def _directory(path: str) -> Store:
     if "\0" in path:
         raise UserError(f"{path!r} cannot be a path.")
-    return DirectoryStore(Path(path))
+    at_home = path == "~" or path.startswith("~/")
+    return DirectoryStore(Path(path).expanduser() if at_home else Path(path))
 
 
 def _path_of(url: str) -> str:
@@ -66,5 +68,5 @@ def _bucket(url: str) -> Store:
 
 def _unknown(url: str, scheme: str) -> str:
     shown = url if "@" not in url else f"{scheme}:…"  # what stands before an @ may be a password
-    near = did_you_mean(scheme, ["file", "s3", "memory"])
+    near = "" if scheme in _SCHEMES else did_you_mean(scheme, _SCHEMES)
     return f"`{shown}` is not a store.{near} {_ALLOWED}; a path with a colon is written ./{Path(shown).name}."

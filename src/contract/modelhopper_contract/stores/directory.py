@@ -30,7 +30,7 @@ class DirectoryStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root.expanduser().absolute()
+        self._root = root.absolute()
         self._swept = threading.Lock()  # held for ever by the first put
 
     @property

@@ -74,9 +74,9 @@ class Place:
             )
         if message := self._refusal_of_user(code):
             return UserError(f"{self.url}: {message}")
-        if _tls_error(error, ssl.SSLCertVerificationError):
+        if untrusted := _untrusted(error):
             return UserError(
-                f"{self.url}: the certificate of {self.host} is not trusted ({_cause(error)}). "
+                f"{self.url}: the certificate of {self.host} is not trusted ({untrusted.verify_message}). "
                 "AWS_CA_BUNDLE names a file of certificates to trust."
             )
         if isinstance(error, S3Error):
@@ -128,15 +128,12 @@ def _code(error: Exception) -> str:
 
 def _is_tls_mistake(error: Exception) -> bool:
     """Say whether the certificate is not trusted, or the server speaks plain HTTP."""
-    untrusted = _tls_error(error, ssl.SSLCertVerificationError)
-    found = _tls_error(error, ssl.SSLError)
-    return bool(untrusted or (found and found.reason in _PLAIN_HTTP))
+    reasons = [part.reason for part in error.args if isinstance(part, ssl.SSLError)]
+    return isinstance(error, SSLError) and bool(_untrusted(error) or _PLAIN_HTTP.intersection(reasons))
 
 
-def _tls_error(error: Exception, kind: type[ssl.SSLError]) -> ssl.SSLError | None:
-    if not isinstance(error, SSLError):
-        return None
-    return next((part for part in error.args if isinstance(part, kind)), None)
+def _untrusted(error: Exception) -> ssl.SSLCertVerificationError | None:
+    return next((part for part in error.args if isinstance(part, ssl.SSLCertVerificationError)), None)
 
 
 def _cause(error: Exception) -> str:

@@ -22,6 +22,8 @@ from modelhopper_trainer.packing.labels import key, moment, plain
 
 Pair = tuple[tuple[str, ...], tuple[str, ...]]
 Pieces = Callable[[int], Iterator[Array]]  # gives an array in pieces of so many rows
+_NUMBERS = (int, float, np.number)
+
 OpenFile = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
@@ -78,7 +80,10 @@ def _distinct_objects(values: Array) -> tuple[list[object], Array]:
     indices = np.empty(len(values), np.int64)
     for row, value in enumerate(values.tolist()):
         member = plain(value)
-        indices[row] = found.setdefault(key(member), len(found))
+        try:
+            indices[row] = found.setdefault(key(member), len(found))
+        except TypeError as error:
+            raise DataError(f"A label is a {type(value).__name__}, but a class is a single value.") from error
         if len(found) > len(members):
             members.append(member)
     return members, indices
@@ -117,7 +122,9 @@ def _as_array(what: str, value: object) -> Array:
 def _is_mixed(values: Sequence[object]) -> bool:
     """Return whether numpy would turn a list's values into something else, such as [1, "a"] into text."""
     types = {type(value) for value in values}
-    return len(types) > 1 and types != {int, float} and not types & {list, tuple, np.ndarray}
+    if types & {list, tuple, np.ndarray}:
+        return False
+    return len(types) > 1 and not all(issubclass(kind, _NUMBERS) and kind is not bool for kind in types)
 
 
 def _slices(array: Array, rows: int) -> Iterator[Array]:

@@ -55,8 +55,8 @@ def building(out: Path, *, overwrite: bool) -> Iterator[Path]:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise StoreUnavailable(
-                f"{out} cannot be written: no room left ({error.strerror}). What was written is removed; make room, "
-                "about twice the size of the packed data, and pack again."
+                f"{out} cannot be written: no room left ({error.strerror}). What was written is removed; "
+                "make room and pack again."
             ) from error
         raise DataError(f"{out} cannot be written: {error}.") from error
     finally:

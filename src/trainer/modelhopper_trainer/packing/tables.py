@@ -49,6 +49,7 @@ def parquet_source(paths: Sequence[Path], name: str) -> Source:
     with _reading(name):
         schemas = [pq.read_schema(path) for path in paths]
         rows = sum(pq.read_metadata(path).num_rows for path in paths)
+    _refuse_twins(schemas[0].names, name)
     for path, schema in zip(paths, schemas, strict=True):
         _refuse_other_types(path, schema, paths[0], schemas[0])
 
@@ -196,7 +197,7 @@ def _parsed_one(row: int, text: str) -> float:
         return float(pa.scalar(plain).cast(pa.float64()).as_py())
     except pa.ArrowInvalid as error:
         raise BadValue(
-            row, f'"{text}" is not a number. Leave the column out of the features, or encode it before packing.'
+            row, f'"{text}" is not a number. Leave the column out, or turn it into numbers before packing.'
         ) from error
 
 

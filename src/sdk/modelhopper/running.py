@@ -1,0 +1,131 @@
+"""Running an experiment on this machine: what joins the scheduler's engines with the trainer's station."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from modelhopper_contract.experiment import Experiment
+from modelhopper_contract.messages import Event
+from modelhopper_contract.names import Names
+from modelhopper_contract.records import Configuration
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Store
+from modelhopper_contract.stores import open_store
+from modelhopper_contract.stores.directory import DirectoryStore
+from modelhopper_scheduler.conduct import begun, conduct
+from modelhopper_scheduler.engines.devices import station_gpus
+from modelhopper_scheduler.engines.engine import Engine
+from modelhopper_scheduler.exclusion import exclusive
+from modelhopper_scheduler.search import configurations
+
+from modelhopper.specify import specify
+
+DEFAULT_STORE = "runs"
+
+EngineName = Literal["local", "inline"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An experiment made ready to run: everything is read and checked that needs no TensorFlow."""
+
+    specification: Specification
+    configurations: list[Configuration]
+    store: Store
+    engine: EngineName
+    gpus: list[str | None]  # one entry per station: its GPU, or None for a CPU station
+    has_begun: bool  # the store holds the beginning of this run
+
+    @property
+    def stations(self) -> int:
+        """How many stations will serve."""
+        return 1 if self.engine == "inline" else len(self.gpus)
+
+    @property
+    def hops(self) -> int:
+        """Hops of all configurations together."""
+        return len(self.configurations) * self.specification.ring.hops
+
+
+def make_ready(
+    experiment: Experiment, folder: Path, *, engine: EngineName = "local", store: str | None = None, extend: bool = False
+) -> Job:
+    """Check an experiment and what it reads, and open its store.
+
+    Relative paths in the experiment begin at `folder`; the default store, and one given here, at the working
+    directory. Raises UserError for any mistake that can be found without building the models.
+    """
+    specification = specify(experiment, folder)
+    chosen = configurations(experiment)
+    opened = open_store(store or (_within(folder, experiment.store) if experiment.store else DEFAULT_STORE))
+    planned = begun(specification, opened, extend)
+    gpus = station_gpus(experiment.devices, len(chosen))
+    return Job(specification, planned or chosen, opened, engine, gpus, planned is not None)
+
+
+def run_job(job: Job, on_event: Callable[[Event], None]) -> None:
+    """Run a job until every configuration has an outcome; go on where an earlier run stopped.
+
+    `on_event` hears of every hop, evaluation and outcome. Raises what `conduct` raises; KeyboardInterrupt stops the
+    stations and loses nothing.
+    """
+    name = job.specification.experiment.name
+    with exclusive(job.store.url, name) as lock, _logs(job.store, name) as logs:
+        conduct(job.specification, job.configurations, job.store, _engine(job, Path(logs), lock), on_event)
+
+
+def _engine(job: Job, logs: Path, lock: int) -> Engine:
+    devices = job.specification.experiment.devices
+    if job.engine == "inline":
+        return _inline(job)
+    from modelhopper_scheduler.engines.local import LocalEngine
+
+    name = job.specification.experiment.name
+    return LocalEngine(job.store, name, job.gpus, devices.threads, devices.deterministic, logs, (lock,))
+
+
+def _inline(job: Job) -> Engine:
+    from modelhopper_scheduler.engines.inline import InlineEngine
+
+    def make_station(specification: Specification, report: Callable[[Event], None]) -> Any:
+        # TensorFlow starts here, and only here.
+        from modelhopper_trainer.device import configure
+        from modelhopper_trainer.station import Station
+
+        devices = specification.experiment.devices
+        configure(devices.threads, job.gpus[0] is not None, devices.deterministic)
+        return Station(job.store, specification, 0, 1, report)
+
+    return InlineEngine(make_station)
+
+
+def _logs(store: Store, name: str) -> AbstractContextManager[str | Path]:
+    if isinstance(store, DirectoryStore):
+        return nullcontext(Path(store.url, Names(name).logs()))
+    return _Uploaded(store, name)
+
+
+class _Uploaded:
+    """A local folder for log files whose contents go to the store in the end."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._names = Names(name)
+        self._folder = tempfile.TemporaryDirectory(prefix="modelhopper-")
+
+    def __enter__(self) -> str:
+        return self._folder.name
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._folder as folder:
+            for path in sorted(Path(folder).iterdir()) if kind is None else []:
+                self._store.put(self._names.log(path.name), path.read_bytes())
+
+
+def _within(folder: Path, written: str) -> str:
+    return written if ":" in written else str(Path(folder, written))
