@@ -123,7 +123,7 @@ def _state(parts: list[Any], rows: int) -> MetricState:
         return MetricState(kind="mean", sums=(exact.exact_sum(np.concatenate(parts)),), rows=rows)
     # One row of numbers per batch: the metric's variables, flattened.
     table = np.stack([np.concatenate([np.ravel(array) for array in part]) for part in parts]).astype(np.float64)
-    return MetricState(kind="sum", sums=tuple(exact.exact_sum(column) for column in table.T), rows=rows)
+    return MetricState(kind="sum", sums=tuple(exact.column_sums(table)), rows=rows)
 
 
 def _result(name: str, metric: keras.metrics.Metric, values: list[float]) -> dict[str, float]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modelhopper_contract.errors import SpecError
+from modelhopper_contract.errors import ModelhopperError, SpecError
 from modelhopper_contract.nearest import did_you_mean
+
+_PREFIX = "modelhopper_user_"  # of the names that users' files have as modules
 
 
 def load_function(reference: str, folder: Path) -> Callable[..., Any]:
@@ -31,6 +33,19 @@ def load_function(reference: str, folder: Path) -> Callable[..., Any]:
         raise SpecError(f"`{reference}`: {file} has no `{name}`.{did_you_mean(name, functions)}")
     function: Callable[..., Any] = getattr(module, name)
     return function
+
+
+def file_being_loaded() -> str | None:
+    """Return the user's file that `load_function` is importing right now, if the caller runs because of that.
+
+    Read from the call stack, so it holds for the file's own imports, too, and needs no state.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_PREFIX):
+            return str(frame.f_globals.get("__file__"))
+        frame = frame.f_back
+    return None
 
 
 def call(reference: str, function: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
@@ -61,7 +76,7 @@ def check_parameters(
 
 def _load_module(path: Path) -> ModuleType:
     # The name depends on the path only, so that a file is run once in a process however many functions it gives.
-    name = f"modelhopper_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -73,6 +88,9 @@ def _load_module(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
+    except ModelhopperError:
+        del sys.modules[name]
+        raise
     except Exception as error:
         del sys.modules[name]
         raise SpecError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error

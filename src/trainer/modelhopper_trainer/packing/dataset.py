@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelhopper_contract.errors import DataError
-from modelhopper_contract.manifest import MANIFEST_NAME, Manifest
+from modelhopper_contract.manifest import MANIFEST_NAME, Manifest, Shard
 from modelhopper_trainer.packing.columns import Source, listed
 from modelhopper_trainer.packing.fields import (
     Field,
@@ -48,20 +48,18 @@ def pack(  # noqa: PLR0913
 
     `source` is a path (`.npz`, CSV, Parquet, a folder or pattern of CSV or Parquet files), a pair of `.npy` files,
     arrays by name, a pair (inputs, outputs) of arrays or of arrays by name, or a pyarrow or pandas table. It is read
-    twice, in pieces, so it may be larger than memory. The same rows in the same order give the same bytes from every
-    source.
+    twice, in pieces, and may be larger than memory. Equal rows in the same order give the same bytes from each source.
 
-    `features` and `labels` name columns or arrays; patterns such as `pixel_*` are allowed. A table's features become
-    one input `x` of shape (columns,); a mapping such as `{"image": "pixels", "age": ["age"]}` makes several inputs.
-    A label is named after its column, or by a mapping.
+    `features` and `labels` name columns or arrays, by patterns such as `pixel_*` too. A table's features become one
+    input `x` of shape (columns,); a mapping, as {"image": "pixels", "age": ["age"]}, makes several inputs. A label is
+    named after its column, or by a mapping.
 
     `kind`, for all outputs or by output: `classes` for a value per row, which the model sees one-hot encoded over the
-    values in ascending order, null first; `encoded` for an array taken as it is; `number` for regression. By default an
-    array is encoded and anything else classes. A column of class numbers of shape (rows, 1) is an array too: say
-    `classes` for it. `num_classes` widens the code, and never cuts it.
+    values in ascending order, null first; `encoded` for an array taken as it is, the default for arrays, a column of
+    shape (rows, 1) included; `number` for regression. `num_classes` widens the one-hot code, and never cuts it.
 
     `normalize` divides the inputs by a constant, in the model's step and not on disk. `against` is the training set of
-    validation data: classes, width, kind, columns and normalisation are taken from it, and must fit.
+    validation data: classes, width, kinds, columns and normalisation are taken from it, and must fit.
 
     Raises DataError for a source that cannot be packed, ConflictError when `out` exists and may not be replaced,
     StoreUnavailable when the disk is full. After an error nothing is left at `out`.
@@ -70,30 +68,26 @@ def pack(  # noqa: PLR0913
     _refuse_bad_options(shards, normalize, seed, batch_rows)
     refuse_existing(out, overwrite=overwrite)
     training = None if against is None else Training(str(against), open_data(against).manifest)
+    scale = _normalize(normalize, training)
     data = open_source(source, str(out))
     chosen = select(data, features, labels, training)
-    scale = _normalize(normalize, training)
     kinds = kinds_of(data, chosen.outputs, kind, training)
     widths = widths_of(kinds, num_classes, training)
     rows, tallies = _survey(data, chosen, kinds, batch_rows)
     _refuse_few_rows(data, rows, shards)
+    classes = {output.name: classes_of(data, output, tallies, widths, training) for output in chosen.outputs}
     inputs = [input_field(data, selection) for selection in chosen.inputs]
-    outputs = [
-        output_field(data, selection, kinds[selection.name], classes_of(data, selection, tallies, widths, training))
-        for selection in chosen.outputs
-    ]
-    manifest = Manifest(
-        inputs=tuple(manifest_input(field, data) for field in inputs),
-        outputs=tuple(manifest_output(field, kinds[field.name]) for field in outputs),
-        normalize=scale,
-        seed=seed,
-        rows=rows,
-        shards=(),
-    )
+    outputs = [output_field(data, each, kinds[each.name], classes[each.name]) for each in chosen.outputs]
+    forms = [manifest_input(field, data) for field in inputs], [manifest_output(field, kinds) for field in outputs]
     if training is not None:
-        training.refuse_other_form(data.name, manifest)
+        training.refuse_other_form(data.name, *forms)
     with building(out, overwrite=overwrite) as folder:
-        return _write(data, [*inputs, *outputs], manifest, folder, shards=shards, batch_rows=batch_rows)
+        written = _scattered(data, [*inputs, *outputs], folder, (rows, shards, seed), batch_rows)
+        manifest = Manifest(
+            inputs=tuple(forms[0]), outputs=tuple(forms[1]), normalize=scale, seed=seed, rows=rows, shards=written
+        )
+        (folder / MANIFEST_NAME).write_bytes(manifest.to_json())
+    return manifest
 
 
 def _refuse_bad_options(shards: int, normalize: float | None, seed: int, batch_rows: int) -> None:
@@ -144,14 +138,12 @@ def _normalize(given: float | None, training: Training | None) -> float:
     return training.manifest.normalize
 
 
-def _write(
-    source: Source, fields: Sequence[Field], manifest: Manifest, folder: Path, *, shards: int, batch_rows: int
-) -> Manifest:
+def _scattered(
+    source: Source, fields: Sequence[Field], folder: Path, plan: tuple[int, int, int], batch_rows: int
+) -> tuple[Shard, ...]:
+    rows, shards, seed = plan
     batches = read_fields(source, fields, batch_rows)
-    layouts = [field.layout for field in fields]
-    written = scatter(batches, layouts, folder, rows=manifest.rows, shards=shards, seed=manifest.seed)
-    if sum(shard.rows for shard in written) != manifest.rows:
+    written = scatter(batches, [field.layout for field in fields], folder, rows=rows, shards=shards, seed=seed)
+    if sum(shard.rows for shard in written) != rows:
         raise changed(source)
-    manifest = manifest.model_copy(update={"shards": written})
-    (folder / MANIFEST_NAME).write_bytes(manifest.to_json())
-    return manifest
+    return written

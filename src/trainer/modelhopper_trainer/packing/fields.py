@@ -85,12 +85,16 @@ def manifest_input(field: Field, source: Source) -> Input:
     return Input(name=field.name, shape=layout.shape, dtype=layout.dtype.name, columns=columns)
 
 
-def manifest_output(field: Field, kind: Kind) -> Output:
+def manifest_output(field: Field, kinds: Mapping[str, Kind]) -> Output:
     """Return an output's entry in the manifest."""
-    values, width = (field.classes.values, field.classes.width) if field.classes is not None else ((), None)
-    layout = field.layout
+    classes, layout = field.classes, field.layout
     return Output(
-        name=field.name, kind=kind, shape=layout.shape, dtype=layout.dtype.name, classes=values, num_classes=width
+        name=field.name,
+        kind=kinds[field.name],
+        shape=layout.shape,
+        dtype=layout.dtype.name,
+        classes=classes.values if classes is not None else (),
+        num_classes=classes.width if classes is not None else None,
     )
 
 

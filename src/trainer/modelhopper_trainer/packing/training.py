@@ -49,12 +49,12 @@ class Training:
                 "Leave it out: it is taken from there."
             )
 
-    def refuse_other_form(self, source: str, given: Manifest) -> None:
+    def refuse_other_form(self, source: str, inputs: Sequence[Input], outputs: Sequence[Output]) -> None:
         """Raise DataError when an input or output is stored in another form."""
-        for mine, theirs in zip(given.inputs, self.manifest.inputs, strict=True):
+        for mine, theirs in zip(inputs, self.manifest.inputs, strict=True):
             self._refuse_other_array(source, mine, theirs)
             self._refuse_other_columns(source, mine, theirs)
-        for output in given.outputs:
+        for output in outputs:
             self._refuse_other_array(source, output, self.output(output.name))
 
     def lacking(self, source: str, output: str, values: Sequence[tuple[ClassValue, int]]) -> DataError:

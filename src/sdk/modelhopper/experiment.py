@@ -1,0 +1,135 @@
+"""The experiment in Python: the same names and checks as in the file, functions in place of their references, `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+from modelhopper_contract import experiment as contract
+from modelhopper_contract.errors import SpecError
+from modelhopper_contract.records import Configuration
+
+from modelhopper.parts import Model, explained
+from modelhopper.references import plain, reference
+
+if TYPE_CHECKING:
+    from modelhopper.results import Run
+    from modelhopper.running import EngineName
+
+__all__ = ["Experiment", "Model"]
+
+# Parts whose values may be functions of the user's; what a function gets as a parameter must be plain.
+_WITH_FUNCTIONS = ("compile", "search")
+
+
+class Experiment(contract.Experiment):
+    """One run: data, configurations, number of iterations, seed.
+
+    A function that builds a model, a loss or a metric is given as it is; it must stand at the top level of a .py file.
+    Relative paths begin at the working directory. Raises SpecError for the first mistake.
+    """
+
+    _folder: Path = pydantic.PrivateAttr(default_factory=Path.cwd)
+
+    def __init__(self, **given: Any) -> None:
+        """Take what an experiment file holds, by the same names."""
+        with explained(contract.Experiment):
+            super().__init__(**_plain(given, Path.cwd()))
+
+    @classmethod
+    def in_folder(cls, value: Mapping[str, Any], folder: Path) -> Experiment:
+        """Make an experiment whose relative paths begin at `folder`, such as that of the file it was read from."""
+        if not isinstance(value, Mapping):
+            raise SpecError(f"an experiment is a mapping of keys to values, but a {type(value).__name__} was given.")
+        made = cls(**_plain({str(key): inner for key, inner in value.items()}, folder))
+        made._folder = folder.resolve()  # noqa: SLF001 -- its own
+        return made
+
+    @property
+    def folder(self) -> Path:
+        """Where the experiment's relative paths begin."""
+        return self._folder
+
+    def configurations(self) -> list[Configuration]:
+        """Return the configurations that a run trains, numbered from 1, without duplicates."""
+        from modelhopper_scheduler.search import configurations
+
+        return configurations(self)
+
+    def run(
+        self, engine: EngineName = "local", store: str | None = None, *, extend: bool = False, progress: bool = True
+    ) -> Run:
+        """Train every configuration on this machine, and return the results.
+
+        The same call goes on with a run that was interrupted, and only reads one that is complete. `engine`: "local"
+        starts one process per GPU or CPU core, "inline" trains in this process. `store`: a folder or
+        s3://bucket/prefix, "runs" when neither this nor the experiment says. `extend`: let a run of fewer iterations
+        go on. `progress`: show it. A configuration that fails is in the results and stops no other.
+        """
+        from modelhopper.results import Run
+        from modelhopper.running import make_ready, run_job
+
+        _refuse_inside_a_station()
+        job = make_ready(self, self._folder, engine=engine, store=store, extend=extend)
+        if progress:
+            from modelhopper.display import run_shown
+
+            run_shown(job)
+        else:
+            run_job(job, lambda event: None)
+        return Run(job.store, self.name)
+
+    def to_yaml(self) -> str:
+        """Return the same experiment as a file's text. Relative paths in it begin at the folder it is saved in."""
+        import yaml
+
+        value = self.model_dump(mode="json", exclude_defaults=True)
+        value["models"] = {name: _short(model) for name, model in self.models.items()}
+        value["search"] = {"method": self.search.method, **self.search.model_dump(mode="json", exclude={"method"})}
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _plain(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    return {
+        key: _models(value, folder)
+        if key == "models"
+        else plain(value, folder, (key,), functions=key in _WITH_FUNCTIONS)
+        for key, value in given.items()
+    }
+
+
+def _models(given: Any, folder: Path) -> Any:
+    if isinstance(given, Mapping):
+        return {name: _model(model, folder, ("models", str(name))) for name, model in given.items()}
+    return _model(given, folder, ("models",))
+
+
+def _model(given: Any, folder: Path, path: tuple[str, ...]) -> Any:
+    if isinstance(given, Mapping) and callable(given.get("build")):
+        return {**_parameters(given, folder, path), "build": plain(given["build"], folder, path)}
+    return plain(given, folder, path, functions=callable(given))
+
+
+def _parameters(given: Mapping[str, Any], folder: Path, path: tuple[str, ...]) -> dict[str, Any]:
+    return {key: plain(value, folder, (*path, key), functions=False) for key, value in given.items() if key != "build"}
+
+
+def _short(model: contract.Model) -> Any:
+    value = model.model_dump(mode="json")
+    if not model.parameters:
+        return value["build"]
+    long = {"build", "parameters"} & model.parameters.keys()
+    return value if long else {"build": value["build"], **value["parameters"]}
+
+
+def _refuse_inside_a_station() -> None:
+    from modelhopper_trainer.functions import file_being_loaded
+
+    file = file_being_loaded()
+    if file is not None:
+        raise SpecError(
+            f"{file} starts a run when it is imported, and each station imports it for its functions: put the run under "
+            '`if __name__ == "__main__":`.'
+        )

@@ -1,0 +1,108 @@
+"""Reading an experiment's records from the store, as far as it is: running, interrupted, failed or finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from modelhopper_contract.errors import ObjectNotFound
+from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.record import Record
+from modelhopper_contract.records import Configuration, History, Outcome, Stay
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Entry, Store
+from modelhopper_contract.stores.directory import DirectoryStore
+
+_R = TypeVar("_R", bound=Record)
+
+_REQUESTS = 16  # at the same time, where each takes a round trip
+
+
+class Reader:
+    """One experiment's records. Every method reads anew, but an object that did not change is fetched once."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.names = Names(name)
+        self._known: dict[str, tuple[Entry, Record]] = {}
+
+    def specification(self) -> Specification:
+        """Return the specification; raise ObjectNotFound when the experiment has not begun."""
+        name = self.names.specification()
+        return Specification.from_json(self.store.get(name), name)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """All configurations, by number. They are written before the specification and never change."""
+        return self._records(self.store.list(self.names.configurations()), Configuration)
+
+    def histories(self, number: int | None = None) -> list[History]:
+        """Return the metrics of every evaluated iteration, by configuration and iteration."""
+        return self._records(self._history_entries(number), History)
+
+    def last_histories(self) -> dict[int, History]:
+        """Return the metrics of each configuration's last evaluated iteration."""
+        last = {entry.name.rpartition("/")[0]: entry for entry in self._history_entries(None)}
+        return {history.configuration: history for history in self._records(list(last.values()), History)}
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """Return how configurations ended, by number."""
+        found = self._records(self.store.list(self.names.outcomes()), Outcome)
+        return {outcome.configuration: outcome for outcome in found}
+
+    def stays(self, number: int | None = None) -> list[Stay]:
+        """Return the journal, by configuration and hop."""
+        return self._records(self.store.list(self.names.journals(number)), Stay)
+
+    def hops(self) -> dict[int, int]:
+        """Return the newest checkpoint of each configuration."""
+        newest = dict.fromkeys((one.number for one in self.configurations), 0)
+        for entry in self.store.list(self.names.checkpoints()):
+            number, hop = checkpoint_number(entry.name)
+            newest[number] = max(hop, newest.get(number, 0))
+        return newest
+
+    def changed_s(self) -> float:
+        """Return when something last happened, in seconds since 1970 by the store's clock."""
+        prefixes = (self.names.specification(), self.names.checkpoints(), self.names.histories(), self.names.outcomes())
+        return max(entry.modified_s for prefix in prefixes for entry in self.store.list(prefix))
+
+    def logs(self) -> dict[str, str]:
+        """Return what stations printed, by file name."""
+        entries = self.store.list(self.names.logs())
+        return {entry.name.rpartition("/")[2]: self.store.get(entry.name).decode(errors="replace") for entry in entries}
+
+    def _history_entries(self, number: int | None) -> list[Entry]:
+        prefix = self.names.histories() if number is None else self.names.history(number, 0).rpartition("/")[0] + "/"
+        return self.store.list(prefix)
+
+    def _records(self, entries: Sequence[Entry], kind: type[_R]) -> list[_R]:
+        new = [entry for entry in entries if self._known.get(entry.name, (None,))[0] != entry]
+        for entry, record in zip(new, self._fetched(new, kind), strict=True):
+            if record is not None:
+                self._known[entry.name] = (entry, record)
+        found = [self._known[entry.name][1] for entry in entries if entry.name in self._known]
+        return [record for record in found if isinstance(record, kind)]
+
+    def _fetched(self, entries: Sequence[Entry], kind: type[_R]) -> list[_R | None]:
+        if isinstance(self.store, DirectoryStore) or len(entries) < _REQUESTS:
+            return [self._record(entry.name, kind) for entry in entries]
+        with ThreadPoolExecutor(_REQUESTS) as requests:
+            return list(requests.map(lambda entry: self._record(entry.name, kind), entries))
+
+    def _record(self, name: str, kind: type[_R]) -> _R | None:
+        try:
+            return kind.from_json(self.store.get(name), name)
+        except ObjectNotFound:
+            return None  # removed since it was listed: a run that is extended takes its outcomes back
+
+
+def experiment_names(store: Store) -> list[str]:
+    """Return the names of all experiments in a store, sorted."""
+    if isinstance(store, DirectoryStore):  # a listing would walk through every object of every experiment
+        return sorted(path.parent.name for path in Path(store.url).glob("*/experiment.json"))
+    names = (entry.name for entry in store.list(""))
+    return sorted(name.removesuffix("/experiment.json") for name in names if name.count("/") == 1 and name.endswith("/experiment.json"))

@@ -1,0 +1,123 @@
+"""Tables of text and of HTML: columns under groups, numbers to the right, and rows that say one thing across."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+_GAP = "  "
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its title, the group it stands under, and a cell for every row."""
+
+    title: str
+    cells: Sequence[str]
+    group: str = ""
+    is_number: bool = True
+    importance: int = 0  # where there is no room, the least important columns go, the last first
+
+    @property
+    def width(self) -> int:
+        """Characters of the widest cell."""
+        return max(len(self.title), *(len(cell) for cell in self.cells), 0)
+
+    def padded(self, text: str) -> str:
+        """Return a cell's text, as wide as the column."""
+        return text.rjust(self.width) if self.is_number else text.ljust(self.width)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length. `notes`: rows, by position, whose number columns are replaced by a sentence."""
+
+    columns: Sequence[Column]
+    notes: Mapping[int, str] = field(default_factory=dict)
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """Return the lines, the heading first, none longer than `width` where that is given."""
+        columns = self._fitting(width)
+        groups = _groups(columns)
+        heading = _GAP.join(column.padded(column.title) for column in columns)
+        rows = [self._row(columns, at) for at in range(len(columns[0].cells))]
+        lines = [line.rstrip() for line in ([groups] if groups.strip() else []) + [heading, *rows]]
+        return lines if width is None else [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+    @property
+    def heading_lines(self) -> int:
+        """How many of the lines are the heading."""
+        return 2 if any(column.group for column in self.columns) else 1
+
+    def html(self) -> str:
+        """Return the table for a notebook."""
+        head = "".join(f"<th>{html.escape(f'{column.group} {column.title}'.strip())}</th>" for column in self.columns)
+        body = "".join(f"<tr>{self._html_row(at)}</tr>" for at in range(len(self.columns[0].cells)))
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _row(self, columns: Sequence[Column], at: int) -> str:
+        if at not in self.notes:
+            return _GAP.join(column.padded(column.cells[at]) for column in columns)
+        first = _first_number(columns)
+        return _GAP.join([*(column.padded(column.cells[at]) for column in columns[:first]), self.notes[at]])
+
+    def _html_row(self, at: int) -> str:
+        first = _first_number(self.columns) if at in self.notes else len(self.columns)
+        cells = [
+            f'<td style="text-align: {"right" if column.is_number else "left"}">{html.escape(column.cells[at])}</td>'
+            for column in self.columns[:first]
+        ]
+        if at in self.notes:
+            span = f'<td style="text-align: left" colspan="{len(self.columns) - first}">'
+            cells.append(f"{span}{html.escape(self.notes[at])}</td>")
+        return "".join(cells)
+
+    def _fitting(self, width: int | None) -> list[Column]:
+        columns = list(self.columns)
+        while width is not None and sum(column.width + len(_GAP) for column in columns) - len(_GAP) > width:
+            spare = min(reversed(columns), key=lambda column: column.importance)
+            if spare.importance == max(column.importance for column in columns):
+                break
+            columns.remove(spare)
+        return columns
+
+
+def number(value: float | None) -> str:
+    """Return a metric's value in at most four digits: 0.967, 12.3, 1.2e-05."""
+    if value is None:
+        return ""
+    if math.isnan(value):
+        return "NaN"
+    if value == 0 or 0.001 <= abs(value) < 1000:
+        return f"{value:.3f}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time in at most two units: 0.9 s, 2 m 31 s, 4 h 25 m."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, unit_below in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller} {unit_below}"
+    return f"{whole} s"
+
+
+def _first_number(columns: Sequence[Column]) -> int:
+    """Return where a row's sentence begins: after its own number and the text columns that follow it."""
+    return next((at for at, column in enumerate(columns) if at > 0 and column.is_number), len(columns))
+
+
+def _groups(columns: Sequence[Column]) -> str:
+    line, last = "", ""
+    for column in columns:
+        start = len(line) + (len(_GAP) if line else 0)
+        name = column.group if column.group != last else ""
+        last = column.group
+        line = line.ljust(start) + name.ljust(column.width)[: max(column.width, 0)]
+    return line
