@@ -18,9 +18,8 @@ from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.memory import MemoryStore
-from modelhopper_scheduler.conduct import read_progress
+from modelhopper_scheduler.conduct import restore
 from modelhopper_scheduler.offsets import offsets
-from modelhopper_scheduler.resumption import due_tokens
 from modelhopper_scheduler.search import configurations
 from modelhopper_trainer.device import configure
 from modelhopper_trainer.packing import pack
@@ -158,7 +157,7 @@ def _nobody_listens(event: Event) -> None:
     return None
 
 
-@dataclass
+@dataclass(repr=False)
 class SmallRun:
     """An experiment prepared once, so that many runs of it start from the same compiled programs."""
 
@@ -200,12 +199,8 @@ class SmallRun:
             store.put(name, data)
 
     def stations(self, store: Store, count: int) -> list[Station]:
-        """Clear the inboxes, put the tokens that are due, and return fresh stations, as a restart does."""
-        for entry in store.list(self.names.inbox()):
-            store.delete(entry.name)
-        due = due_tokens(self.specification, self.planned, read_progress(self.specification, store), count)
-        for name, token in due.items():
-            store.put(name, token.to_json())
+        """Put the inboxes right and return fresh stations, as a restart does."""
+        restore(self.specification, self.planned, store, count)
         return [
             Station(store, self.specification, number, count, self.report, workshop=self.workshop)
             for number in range(count)

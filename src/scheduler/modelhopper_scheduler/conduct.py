@@ -13,7 +13,7 @@ from modelhopper_contract.store import Store
 
 from modelhopper_scheduler.engines.engine import Engine, OnEvent
 from modelhopper_scheduler.offsets import offsets
-from modelhopper_scheduler.resumption import Progress, due_tokens
+from modelhopper_scheduler.resumption import Progress, due_tokens, stale_checkpoints
 
 
 def conduct(
@@ -33,8 +33,7 @@ def conduct(
     with engine:
         if planned is None:
             planned = _begin(specification, configurations, store, engine, on_event)
-        progress = read_progress(specification, store)
-        _replace_tokens(specification, planned, progress, store, engine.stations)
+        progress = restore(specification, planned, store, engine.stations)
         names = Names(specification.experiment.name)
         unfinished = {c.number for c in planned if names.outcome(c.number) not in progress.outcomes}
         if unfinished:
@@ -55,6 +54,20 @@ def begun(specification: Specification, store: Store, extend: bool = False) -> l
         _extend(stored, specification, store)
     found = [entry.name for entry in store.list(names.configurations())]
     return [Configuration.from_json(store.get(name), name) for name in found]
+
+
+def restore(
+    specification: Specification, planned: Sequence[Configuration], store: Store, stations: int
+) -> Progress:
+    """Put an experiment's inboxes right for a number of stations, none of which runs, and remove what is stale."""
+    progress = read_progress(specification, store)
+    due = due_tokens(specification, planned, progress, stations)
+    inbox = store.list(Names(specification.experiment.name).inbox())
+    for name in {entry.name for entry in inbox} - due.keys() | stale_checkpoints(specification, progress):
+        store.delete(name)
+    for name, token in due.items():
+        store.put(name, token.to_json())
+    return progress
 
 
 def read_progress(specification: Specification, store: Store) -> Progress:
@@ -137,15 +150,3 @@ def _extend(stored: Specification, given: Specification, store: Store) -> None:
         if Outcome.from_json(store.get(entry.name), entry.name).state == "finished":
             store.delete(entry.name)
     store.put(names.specification(), given.to_json())
-
-
-def _replace_tokens(
-    specification: Specification, planned: Sequence[Configuration], progress: Progress, store: Store, stations: int
-) -> None:
-    due = due_tokens(specification, planned, progress, stations)
-    inbox = Names(specification.experiment.name).inbox()
-    for entry in store.list(inbox):
-        if entry.name not in due:
-            store.delete(entry.name)
-    for name, token in due.items():
-        store.put(name, token.to_json())

@@ -45,6 +45,18 @@ def due_tokens(
     return found
 
 
+def stale_checkpoints(specification: Specification, progress: Progress) -> set[str]:
+    """Return the checkpoints that nobody needs: a station was killed just before it could remove them."""
+    names, ring = Names(specification.experiment.name), specification.ring
+    newest = _newest(progress.checkpoints)
+
+    def is_needed(number: int, hop: int) -> bool:
+        waits = ring.is_evaluated(hop) and names.history(number, ring.iteration(hop)) not in progress.histories
+        return hop == newest[number] or ring.is_kept(hop) or waits
+
+    return {name for name in progress.checkpoints if not is_needed(*checkpoint_number(name))}
+
+
 def _tokens(
     specification: Specification,
     configuration: Configuration,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from modelhopper.display.words import metric
 
 _GAP = "  "
 
@@ -39,7 +41,7 @@ class Table:
 
     def lines(self, width: int | None = None) -> list[str]:
         """Return the lines, the heading first, none longer than `width` where that is given."""
-        columns = self._fitting(width)
+        columns = _with_room_for_groups(self._fitting(width))
         groups = _groups(columns)
         heading = _GAP.join(column.padded(column.title) for column in columns)
         rows = [self._row(columns, at) for at in range(len(columns[0].cells))]
@@ -85,27 +87,10 @@ class Table:
 
 
 def number(value: float | None) -> str:
-    """Return a metric's value in at most four digits: 0.967, 12.3, 1.2e-05."""
+    """Return a metric's value for a cell: "0.967", "NaN", or nothing where there is none."""
     if value is None:
         return ""
-    if math.isnan(value):
-        return "NaN"
-    if value == 0 or 0.001 <= abs(value) < 1000:
-        return f"{value:.3f}"
-    return f"{value:.3g}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time in at most two units: 0.9 s, 2 m 31 s, 4 h 25 m."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller, unit_below in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller} {unit_below}"
-    return f"{whole} s"
+    return "NaN" if math.isnan(value) else metric(value)
 
 
 def _first_number(columns: Sequence[Column]) -> int:
@@ -115,9 +100,23 @@ def _first_number(columns: Sequence[Column]) -> int:
 
 def _groups(columns: Sequence[Column]) -> str:
     line, last = "", ""
-    for column in columns:
-        start = len(line) + (len(_GAP) if line else 0)
-        name = column.group if column.group != last else ""
+    for at, column in enumerate(columns):
+        start = sum(before.width + len(_GAP) for before in columns[:at])
+        if column.group != last:
+            line = line.ljust(start) + column.group
         last = column.group
-        line = line.ljust(start) + name.ljust(column.width)[: max(column.width, 0)]
     return line
+
+
+def _with_room_for_groups(columns: Sequence[Column]) -> list[Column]:
+    """Widen the last column of every group whose name is longer than its columns together."""
+    found = list(columns)
+    for at, column in enumerate(columns):
+        if at + 1 < len(columns) and columns[at + 1].group == column.group:
+            continue
+        members = [one for one in columns[: at + 1] if one.group == column.group]
+        missing = len(column.group) - sum(one.width + len(_GAP) for one in members) + len(_GAP)
+        if missing > 0:
+            title = " " * missing + column.title.rjust(column.width)
+            found[at] = replace(column, title=title)
+    return found

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from modelhopper.metrics import Metric, choose, recorded
+from modelhopper_contract.errors import UserError
 from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Idle, Started, Trained
-from modelhopper_contract.records import Configuration, Outcome
+from modelhopper_contract.records import Configuration, History, Outcome
 from modelhopper_contract.ring import Ring
-
-from modelhopper.display.objective import Objective
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One station: what it does, and how long it has had work. It is busy from a start until it says that it is idle."""
+    """One station: what it does, and how long it has had work: from a start until it says that it is idle."""
 
     doing: Started | None = None
     since_s: float = 0.0  # when it began what it does
@@ -39,7 +40,7 @@ class Earlier:
     """What was there when this run began: nothing, or what an earlier one left."""
 
     done: Mapping[int, int] = field(default_factory=dict)  # hops, by configuration
-    values: Mapping[int, float] = field(default_factory=dict)  # of the objective, by configuration
+    histories: Mapping[int, History] = field(default_factory=dict)  # newest evaluations, by configuration
     outcomes: Mapping[int, Outcome] = field(default_factory=dict)
 
 
@@ -47,15 +48,17 @@ class Earlier:
 class Progress:
     """How far a run is. Times are in seconds of one clock, which whoever calls reads."""
 
+    configurations: tuple[Configuration, ...]
     ring: Ring
     stations: int
-    objective: Objective
+    objective: str | None  # as the user wrote it
     began_s: float
     earlier: Earlier
     costs: Mapping[int, float]  # of a hop, by configuration
     done: Mapping[int, int]  # hops, by configuration
-    values: Mapping[int, float]  # of the objective at the newest evaluation, by configuration
+    histories: Mapping[int, History]  # newest evaluations, by configuration
     outcomes: Mapping[int, Outcome]
+    last_s: float  # when something last happened
     built: int = 0
     serving_s: float | None = None  # when the first station began the first hop
     benches: Mapping[int, Bench] = field(default_factory=dict)
@@ -63,41 +66,36 @@ class Progress:
 
     @classmethod
     def of(
-        cls, configurations: Sequence[Configuration], ring: Ring, stations: int, objective: Objective, now_s: float,
+        cls,
+        configurations: Sequence[Configuration],
+        ring: Ring,
+        stations: int,
+        now_s: float,
+        objective: str | None = None,
         earlier: Earlier | None = None,
-    ) -> Progress:  # fmt: skip
+    ) -> Progress:
         """Return the progress of a run that begins now, or goes on from what an earlier one left."""
-        earlier = earlier or Earlier()
-        done = {one.number: earlier.done.get(one.number, 0) for one in configurations}
-        costs = {one.number: one.cost for one in configurations}
-        return cls(ring, stations, objective, now_s, earlier, costs, done, earlier.values, earlier.outcomes)
+        before = earlier or Earlier()
+        return cls(
+            configurations=tuple(configurations),
+            ring=ring,
+            stations=stations,
+            objective=objective,
+            began_s=now_s,
+            last_s=now_s,
+            earlier=before,
+            costs={one.number: one.cost for one in configurations},
+            done={one.number: before.done.get(one.number, 0) for one in configurations},
+            histories=before.histories,
+            outcomes=before.outcomes,
+        )
 
     def heard(self, event: Event, now_s: float) -> Progress:
-        """Return the progress after an event. Events of work that is done twice change nothing."""
-        match event:
-            case Built(problem=None):
-                costs = {**self.costs, event.configuration: event.cost}
-                return replace(self, costs=costs, built=self.built + 1)
-            case Started():
-                serving_s = now_s if self.serving_s is None else self.serving_s
-                bench = self.bench(event.station).started(event, now_s)
-                return replace(self, serving_s=serving_s, benches={**self.benches, event.station: bench})
-            case Idle():
-                return replace(self, benches={**self.benches, event.station: self.bench(event.station).idle(now_s)})
-            case Trained():
-                hops = max(event.end_hop, self.done[event.configuration])
-                return replace(self, done={**self.done, event.configuration: hops})._estimated(now_s)
-            case Evaluated():
-                return self._evaluated(event)
-            case Ended():
-                outcomes = {**self.outcomes, event.outcome.configuration: event.outcome}
-                return replace(self, outcomes=outcomes)._estimated(now_s)
-        return self
-
-    @property
-    def configurations(self) -> int:
-        """How many configurations there are."""
-        return len(self.done)
+        """Return the progress after an event. Work that is done twice counts once."""
+        changed = replace(self, last_s=now_s, **self._change(event, now_s))
+        if isinstance(event, Trained | Ended):
+            return replace(changed, estimate=_estimate(changed, now_s) or changed.estimate)
+        return changed
 
     @property
     def hops_done(self) -> int:
@@ -120,14 +118,26 @@ class Progress:
         return [outcome for _, outcome in sorted(self.outcomes.items()) if outcome.state == "failed"]
 
     @property
+    def metric(self) -> Metric | None:
+        """The metric that ranks configurations, or None before the first evaluation."""
+        if not self.histories:
+            return None
+        known = recorded(self.histories.values())
+        try:
+            return choose(None, self.objective, self.configurations, known)
+        except UserError:  # told with the results; a run does not end for it
+            return choose(None, None, self.configurations, known)
+
+    @property
     def best(self) -> tuple[int, float] | None:
         """The best configuration so far, by its newest evaluation, and its value."""
-        known = {number: value for number, value in self.values.items() if not math.isnan(value)}
-        if not known:
+        metric = self.metric
+        found = [(metric.of(history), number) for number, history in self.histories.items()] if metric else []
+        known = [(value, number) for value, number in found if value is not None and not math.isnan(value)]
+        if metric is None or not known:
             return None
-        sign = 1 if self.objective.is_higher_better else -1
-        number = max(known, key=lambda n: (sign * known[n], -n))
-        return number, known[number]
+        value, number = min(known, key=lambda one: (metric.rank(one[0]), one[1]))
+        return number, value
 
     def bench(self, station: int) -> Bench:
         """Return what a station does."""
@@ -151,21 +161,40 @@ class Progress:
         made_s, left_s = self.estimate
         return max(0.0, left_s - (now_s - made_s))
 
-    def _evaluated(self, event: Evaluated) -> Progress:
-        value = self.objective.of(event.history)
-        return self if value is None else replace(self, values={**self.values, event.history.configuration: value})
+    def _change(self, event: Event, now_s: float) -> dict[str, Any]:
+        change: dict[str, Any] = {}
+        match event:
+            case Built(problem=None):
+                change = {"costs": {**self.costs, event.configuration: event.cost}, "built": self.built + 1}
+            case Started():
+                bench = self.bench(event.station).started(event, now_s)
+                change = {"benches": {**self.benches, event.station: bench}, "serving_s": now_s if self.serving_s is None else self.serving_s}
+            case Idle():
+                change = {"benches": {**self.benches, event.station: self.bench(event.station).idle(now_s)}}
+            case Trained():
+                hops = max(event.end_hop, self.done[event.configuration])
+                change = {"done": {**self.done, event.configuration: hops}}
+            case Evaluated():
+                change = {"histories": {**self.histories, event.history.configuration: event.history}}
+            case Ended():
+                change = {"outcomes": {**self.outcomes, event.outcome.configuration: event.outcome}}
+        return change
 
     def _is_failed(self, number: int) -> bool:
         return number in self.outcomes and self.outcomes[number].state == "failed"
 
-    def _estimated(self, now_s: float) -> Progress:
-        # Work is counted when a stay is over, so busy time is, too: the stays in progress are left out of the speed.
-        busy_s = sum(bench.closed_s for bench in self.benches.values())
-        work = sum((hops - self.earlier.done.get(n, 0)) * self.costs[n] for n, hops in self.done.items())
-        hops = self.hops_done - sum(self.earlier.done.values())
-        if hops < 2 * self.stations or busy_s <= 0 or work <= 0:
-            return self
-        remaining = [(self.ring.hops - hops) * self.costs[n] for n, hops in self.done.items() if n not in self.outcomes]
-        # A configuration is at one station at a time, so the run takes at least as long as its longest one.
-        at_least = max(sum(remaining) / self.stations, max(remaining, default=0.0))
-        return replace(self, estimate=(now_s, at_least * busy_s / work))
+
+def _estimate(progress: Progress, now_s: float) -> tuple[float, float] | None:
+    """Return the time now and the time left; None while each station has done less than two hops or so."""
+    before = progress.earlier.done
+    new = {n: hops - before.get(n, 0) for n, hops in progress.done.items()}
+    work = sum(hops * progress.costs[n] for n, hops in new.items())
+    # Work is counted when a stay is over, so busy time is, too: the stays in progress are left out of the speed.
+    busy_s = sum(bench.closed_s for bench in progress.benches.values())
+    if sum(new.values()) < 2 * progress.stations or busy_s <= 0 or work <= 0:
+        return None
+    unfinished = {n: hops for n, hops in progress.done.items() if n not in progress.outcomes}
+    remaining = [(progress.ring.hops - hops) * progress.costs[n] for n, hops in unfinished.items()]
+    # A configuration is at one station at a time, so a run lasts at least as long as its longest one.
+    at_least = max(sum(remaining) / progress.stations, max(remaining, default=0.0))
+    return now_s, at_least * busy_s / work
