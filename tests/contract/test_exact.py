@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modelhopper_contract import exact
 
 floats = st.floats(allow_nan=False, allow_infinity=False)

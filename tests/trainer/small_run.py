@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from modelhopper.specify import specify
 from modelhopper_contract.checkpoint import to_bytes
 from modelhopper_contract.errors import StoreUnavailable
@@ -26,7 +27,7 @@ from modelhopper_trainer.packing import pack
 from modelhopper_trainer.station import Station
 from modelhopper_trainer.workshop import Workshop
 
-MODELS = '''
+MODELS = """
 import keras
 from keras import layers
 
@@ -74,7 +75,7 @@ def drawing():
             return x + tf.random.uniform(tf.shape(x)) if training else x
 
     return keras.Sequential([keras.Input((4,)), Noise(), layers.Dense(3, "softmax")])
-'''
+"""
 
 SEARCH = [
     {"model": "plain", "optimizer": {"name": "Adam", "learning_rate": 0.01}, "batch_size": 4},
@@ -94,6 +95,7 @@ def rows(count: int, seed: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarray[An
 
 def experiment_in(folder: Path, shards: int = 3, **changes: Any) -> tuple[Specification, list[Configuration]]:
     """Pack data and write models into a folder; return the specification and the configurations, not yet built."""
+    folder.mkdir(exist_ok=True)
     (folder / "models.py").write_text(MODELS)
     if not (folder / "train").exists():
         pack(rows(47), folder / "train", shards=shards, seed=3)

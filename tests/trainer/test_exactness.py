@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from modelhopper_contract.checkpoint import from_bytes
 from modelhopper_contract.errors import StoreUnavailable
 from modelhopper_contract.records import Configuration
@@ -18,7 +19,6 @@ from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_trainer import seeds
 from modelhopper_trainer.models import build_model
 from modelhopper_trainer.shards import open_data
-
 from tests.trainer.small_run import Mortal, SmallRun
 
 pytestmark = pytest.mark.xdist_group("tensorflow")
@@ -106,7 +106,7 @@ def test_a_token_that_is_delivered_twice_changes_nothing(run: SmallRun, expected
             station.flush()
     for name, data in early.items():
         store.put(name, data)
-    while any([station.step() for station in stations]):
+    while any([station.step() for station in stations]):  # noqa: C419 -- every station steps
         for station in stations:
             station.flush()
     assert run.results(store) == expected
@@ -175,5 +175,3 @@ def _plain_hop(run: SmallRun, configuration: Configuration, model: keras.Model, 
         for start in range(0, len(x), fit["batch_size"]):
             chosen = order[start : start + fit["batch_size"]]
             model.train_on_batch(x[chosen], y[chosen])
-
-

@@ -63,7 +63,7 @@ def _digest(state: State, record: HopRecord) -> str:
     for name in sorted(state):
         array = state[name]
         digest.update(canonical_json([name, str(array.dtype), list(array.shape)]))
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -199,7 +199,9 @@ class Experiment(Part):
     @pydantic.model_validator(mode="after")
     def _evaluates_within_the_run(self) -> Experiment:
         if self.evaluate_every is not None and self.evaluate_every > self.iterations:
-            raise ValueError(f"evaluate_every is {self.evaluate_every}, and there are only {self.iterations} iterations")
+            raise ValueError(
+                f"evaluate_every is {self.evaluate_every}, and there are only {self.iterations} iterations"
+            )
         return self
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from modelhopper_contract.digest import digest_bytes
 from modelhopper_contract.record import Record
@@ -67,6 +67,7 @@ class Manifest(Record):
     normalize: float = 1.0  # inputs are divided by this in the compiled step, not on disk
     seed: int
     rows: int
+    class_rows: dict[str, tuple[int, ...]] = Field(default={})  # rows of each class, by output and class index
     shards: tuple[Shard, ...]
 
     @property

@@ -10,7 +10,7 @@
     <experiment>/inbox/<station>/<c>                          token: ready to train
     <experiment>/inbox/<station>/<c>-evaluate-<iteration>     token: ready to be evaluated
     <experiment>/outcomes/<c>.json                            finished or failed, and why
-    <experiment>/journal/<c>/<n>.json                         who trained the stay that led to checkpoint n, and how long
+    <experiment>/journal/<c>/<n>.json                         who trained the hops to checkpoint n, how long
     <experiment>/logs/<file>                                  what stations printed
 
 All but `journal` and `logs` are the same bytes whenever, wherever and however often they are written.

@@ -10,7 +10,7 @@ from modelhopper_contract.record import Record
 from modelhopper_contract.ring import Ring
 
 # What says where and how a run is done, not what it computes.
-_NOT_IDENTITY = {"store": ..., "keep_checkpoints": ..., "devices": {"kind", "stations"}}
+_NOT_IDENTITY: dict[str, Any] = {"store": True, "keep_checkpoints": True, "devices": {"kind", "stations"}}
 
 
 class Specification(Record):
@@ -28,7 +28,10 @@ class Specification(Record):
         """The ring of this run."""
         experiment = self.experiment
         return Ring(
-            self.shards, experiment.iterations, experiment.evaluation_period, experiment.keep_checkpoints == "iterations"
+            self.shards,
+            experiment.iterations,
+            experiment.evaluation_period,
+            experiment.keep_checkpoints == "iterations",
         )
 
     def path(self, written: str) -> Path:

@@ -10,7 +10,6 @@ from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.records import Configuration, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
-
 from modelhopper_scheduler.engines.engine import Engine, OnEvent
 from modelhopper_scheduler.offsets import offsets
 from modelhopper_scheduler.resumption import Progress, due_tokens, stale_checkpoints
@@ -22,6 +21,7 @@ def conduct(
     store: Store,
     engine: Engine,
     on_event: OnEvent,
+    *,
     extend: bool = False,
 ) -> None:
     """Run an experiment to its end; go on with it when the store holds its beginning.
@@ -29,7 +29,7 @@ def conduct(
     Raises ConflictError when the store holds another experiment of this name, and SpecError when a configuration
     cannot be built; then nothing was started.
     """
-    planned = begun(specification, store, extend)
+    planned = begun(specification, store, extend=extend)
     with engine:
         if planned is None:
             planned = _begin(specification, configurations, store, engine, on_event)
@@ -40,7 +40,7 @@ def conduct(
             engine.serve(specification, unfinished, on_event)
 
 
-def begun(specification: Specification, store: Store, extend: bool = False) -> list[Configuration] | None:
+def begun(specification: Specification, store: Store, *, extend: bool = False) -> list[Configuration] | None:
     """Return the configurations of a run that has begun, or None; take over a longer specification with `extend`."""
     names = Names(specification.experiment.name)
     try:
@@ -50,15 +50,13 @@ def begun(specification: Specification, store: Store, extend: bool = False) -> l
         return None
     differences = stored.differences(specification)
     if differences:
-        _check_extension(stored, specification, differences, store, extend)
+        _check_extension(stored, specification, differences, store, extend=extend)
         _extend(stored, specification, store)
     found = [entry.name for entry in store.list(names.configurations())]
     return [Configuration.from_json(store.get(name), name) for name in found]
 
 
-def restore(
-    specification: Specification, planned: Sequence[Configuration], store: Store, stations: int
-) -> Progress:
+def restore(specification: Specification, planned: Sequence[Configuration], store: Store, stations: int) -> Progress:
     """Put an experiment's inboxes right for a number of stations, none of which runs, and remove what is stale."""
     progress = read_progress(specification, store)
     due = due_tokens(specification, planned, progress, stations)
@@ -81,10 +79,14 @@ def read_progress(specification: Specification, store: Store) -> Progress:
 
 
 def _begin(
-    specification: Specification, configurations: Sequence[Configuration], store: Store, engine: Engine, on_event: OnEvent
+    specification: Specification,
+    configurations: Sequence[Configuration],
+    store: Store,
+    engine: Engine,
+    on_event: OnEvent,
 ) -> list[Configuration]:
     built = {one.configuration: one for one in engine.prepare(specification, configurations, on_event)}
-    _refuse_problems(specification, configurations, built)
+    _refuse_problems(configurations, built)
     starts = offsets({number: one.cost for number, one in built.items()}, specification.shards)
     names = Names(specification.experiment.name)
     planned = []
@@ -98,9 +100,7 @@ def _begin(
     return planned
 
 
-def _refuse_problems(
-    specification: Specification, configurations: Sequence[Configuration], built: Mapping[int, Built]
-) -> None:
+def _refuse_problems(configurations: Sequence[Configuration], built: Mapping[int, Built]) -> None:
     wrong = [built[one.number] for one in configurations if built[one.number].problem is not None]
     if not wrong:
         return
@@ -122,8 +122,8 @@ def _refuse_orphans(store: Store, names: Names) -> None:
     trained = [e.name for e in store.list(names.checkpoints()) if checkpoint_number(e.name)[1] > 0]
     if trained:
         raise ConflictError(
-            f"{store.url} holds checkpoints of {names.experiment} but not {names.specification()}. Nothing was touched: "
-            "restore that object, or give the experiment another name."
+            f"{store.url} holds checkpoints of {names.experiment} but not {names.specification()}. Nothing was "
+            "touched. Restore that object, or give the experiment another name."
         )
 
 
@@ -131,7 +131,7 @@ _EXTENDABLE = ("iterations was", "evaluate_every was", "objective was")
 
 
 def _check_extension(
-    stored: Specification, given: Specification, differences: Sequence[str], store: Store, extend: bool
+    stored: Specification, given: Specification, differences: Sequence[str], store: Store, *, extend: bool
 ) -> None:
     other = [difference for difference in differences if not difference.startswith(_EXTENDABLE)]
     longer = given.experiment.iterations >= stored.experiment.iterations

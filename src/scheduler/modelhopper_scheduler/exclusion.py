@@ -38,11 +38,12 @@ def _acquire(descriptor: int, experiment: str) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise ConflictError(
-                    f"{experiment} is being run by another process of this machine. Wait for it, or stop it with Ctrl-C; "
-                    "`modelhopper status` shows how far it is."
+                    f"{experiment} is being run by another process of this machine. Wait for it, or stop it with "
+                    "Ctrl-C. `modelhopper status` shows how far it is."
                 ) from None
             time.sleep(0.05)
+        else:
+            return

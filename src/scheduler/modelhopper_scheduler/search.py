@@ -1,4 +1,4 @@
-"""Searches: which configurations to train. Static ones answer once; their configurations never meet a scheduler again."""
+"""Searches: which configurations to train. Grid and list answer once, before anything runs."""
 
 from __future__ import annotations
 
@@ -82,10 +82,14 @@ def _model(experiment: Experiment, choice: Choice, path: tuple[str | int, ...]) 
         raise SpecError(f"there are {len(models)} models ({', '.join(models)}): say which in `model`.", path)
     name, chosen = (given, {}) if isinstance(given, str) else (given.get("name"), _without(given, "name"))
     if name not in models:
-        raise SpecError(f"`{name}` is not one of the models: {', '.join(models)}.{did_you_mean(name, models)}", (*path, "model"))
+        raise SpecError(
+            f"`{name}` is not one of the models: {', '.join(models)}.{did_you_mean(name, models)}", (*path, "model")
+        )
     model = models[name]
     if chosen and not model.is_function:
-        raise SpecError(f"the model `{name}` ({model.build}) takes no parameters: only a function does.", (*path, "model"))
+        raise SpecError(
+            f"the model `{name}` ({model.build}) takes no parameters: only a function does.", (*path, "model")
+        )
     return name, {**model.parameters, **chosen}
 
 

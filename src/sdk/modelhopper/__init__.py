@@ -29,7 +29,7 @@ _HOMES = {
 }
 
 __version__ = "0.1.0"
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 -- all are strings
 
 
 def __getattr__(name: str) -> Any:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pydantic
+
+from modelhopper.parts import Model, explained
+from modelhopper.references import plain
 from modelhopper_contract import experiment as contract
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.records import Configuration
-
-from modelhopper.parts import Model, explained
-from modelhopper.references import plain, reference
 
 if TYPE_CHECKING:
     from modelhopper.results import Run
@@ -44,7 +44,7 @@ class Experiment(contract.Experiment):
         if not isinstance(value, Mapping):
             raise SpecError(f"an experiment is a mapping of keys to values, but a {type(value).__name__} was given.")
         made = cls(**_plain({str(key): inner for key, inner in value.items()}, folder))
-        made._folder = folder.resolve()  # noqa: SLF001 -- its own
+        made._folder = folder.resolve()
         return made
 
     @property
@@ -68,17 +68,14 @@ class Experiment(contract.Experiment):
         s3://bucket/prefix, "runs" when neither this nor the experiment says. `extend`: let a run of fewer iterations
         go on. `progress`: show it. A configuration that fails is in the results and stops no other.
         """
+        from modelhopper.display.shown import display_of
         from modelhopper.results import Run
         from modelhopper.running import make_ready, run_job
 
         _refuse_inside_a_station()
         job = make_ready(self, self._folder, engine=engine, store=store, extend=extend)
-        if progress:
-            from modelhopper.display import run_shown
-
-            run_shown(job)
-        else:
-            run_job(job, lambda event: None)
+        with display_of(job, None if progress else "quiet") as display:
+            run_job(job, display.heard)
         return Run(job.store, self.name)
 
     def to_yaml(self) -> str:
@@ -130,6 +127,6 @@ def _refuse_inside_a_station() -> None:
     file = file_being_loaded()
     if file is not None:
         raise SpecError(
-            f"{file} starts a run when it is imported, and each station imports it for its functions: put the run under "
-            '`if __name__ == "__main__":`.'
+            f"{file} starts a run when it is imported, and each station imports it for its functions: put the run "
+            'under `if __name__ == "__main__":`.'
         )

@@ -43,7 +43,7 @@ def encode(rows: Rows, form: str) -> bytes:
 def to_pandas(rows: Rows) -> Any:
     """Return rows as a pandas DataFrame; raise UserError when pandas is not installed."""
     try:
-        import pandas  # noqa: ICN001 # type: ignore[import-untyped,unused-ignore]
+        import pandas  # type: ignore[import-untyped,unused-ignore]
     except ModuleNotFoundError as error:
         raise UserError("A data frame needs pandas, which is not installed: pip install pandas") from error
     return pandas.DataFrame([dict(row) for row in rows])

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from modelhopper_contract.records import History, Split, Stay
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from modelhopper.display.words import duration
 from modelhopper.metrics import flat, recorded, values
 from modelhopper.tables import Column, Table, number
+from modelhopper_contract.records import History, Split, Stay
 
 _SPLITS: tuple[Split, ...] = ("validation", "training")
 
@@ -88,7 +88,7 @@ class RunHistory:
             Column("iteration", [str(row.iteration) for row in self.rows], importance=9),
         ]
         known = recorded(row.record for row in self.rows)
-        for split, name in [(split, name) for split in _SPLITS for name in known.get(split, [])]:
+        for split, name in [(one, name) for one in _SPLITS for name in known.get(one, [])]:
             cells = [number(values(row.record, split).get(name)) for row in self.rows]
             columns.append(Column(name, cells, split, importance=5 if split == "validation" else 3))
         columns.append(Column("training", [duration(row.train_s) for row in self.rows], "time", importance=1))

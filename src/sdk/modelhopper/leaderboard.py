@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelhopper_contract.records import Configuration, Failure, History, Outcome, Split
-from modelhopper_contract.specification import Specification
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from modelhopper.display.words import duration
 from modelhopper.metrics import Metric, flat, recorded, values
 from modelhopper.tables import Column, Table, number
+from modelhopper_contract.records import Configuration, Failure, History, Outcome, Split
+from modelhopper_contract.specification import Specification
 
 _LONGEST_SETTING = 28
 _SPLITS: tuple[Split, ...] = ("validation", "training")
@@ -94,13 +94,12 @@ class Leaderboard:
         if len({row.iteration for row in rows}) > 1:
             columns.append(Column("iteration", [str(row.iteration) for row in rows], importance=2))
         columns.append(Column("time", [duration(row.train_s) for row in rows], importance=1))
-        return Table(columns, {at: self._note(row) for at, row in enumerate(rows) if row.failure})
+        notes = {at: self._note(row.number, row.failure) for at, row in enumerate(rows) if row.failure}
+        return Table(columns, notes)
 
-    def _note(self, row: Row) -> str:
-        failure = row.failure
-        assert failure is not None
+    def _note(self, number: int, failure: Failure) -> str:
         at = f" at hop {failure.hop}" if failure.hop < self.hops else ""
-        return f"failed{at}: {failure.reason} (modelhopper logs {self.experiment} {row.number})"
+        return f"failed{at}: {failure.reason} (modelhopper logs {self.experiment} {number})"
 
 
 def leaderboard(specification: Specification, rows: Sequence[Row], metric: Metric) -> Leaderboard:
@@ -158,7 +157,10 @@ def _setting_columns(rows: Sequence[Row]) -> list[Column]:
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     cells = [[setting(key, row.settings[key]) if key in row.settings else "" for row in rows] for key in keys]
     # One configuration varies in nothing; its label says what it is.
-    return [Column("", column, "configuration", False, 9) for column in cells or [[row.label for row in rows]]]
+    return [
+        Column("", column, "configuration", is_number=False, importance=9)
+        for column in cells or [[row.label for row in rows]]
+    ]
 
 
 def _metric_columns(rows: Sequence[Row], metric: Metric) -> list[Column]:

@@ -14,9 +14,30 @@ from modelhopper_contract.records import Configuration, History, Split
 
 # Keras' metrics that are better when lower, in lower case without underscores, besides all that say loss or error.
 _LOWER = frozenset(
-    "mse mae mape msle rmse kld kldivergence logcosh huber poisson hinge squaredhinge categoricalhinge "
-    "falsepositives falsenegatives bce cce ce crossentropy binarycrossentropy categoricalcrossentropy "
-    "sparsecategoricalcrossentropy".split()
+    [
+        "mse",
+        "mae",
+        "mape",
+        "msle",
+        "rmse",
+        "kld",
+        "kldivergence",
+        "logcosh",
+        "huber",
+        "poisson",
+        "hinge",
+        "squaredhinge",
+        "categoricalhinge",
+        "falsepositives",
+        "falsenegatives",
+        "bce",
+        "cce",
+        "ce",
+        "crossentropy",
+        "binarycrossentropy",
+        "categoricalcrossentropy",
+        "sparsecategoricalcrossentropy",
+    ]
 )
 
 
@@ -84,6 +105,7 @@ def choose(
     objective: str | None,
     configurations: Sequence[Configuration],
     known: Mapping[Split, Sequence[str]],
+    *,
     lower_is_better: bool | None = None,
 ) -> Metric:
     """Return the metric that ranks: the given one, else the objective, else the first compiled one, else the loss.
@@ -91,7 +113,8 @@ def choose(
     Without "training" or "validation" in front it is of the validation data where that has it. Raises UserError for one
     that is not recorded, with those that are.
     """
-    split, name = _found(given or objective, known) if given or objective else _default(configurations, known)
+    text = given or objective
+    split, name = _found(text, known) if text else _default(configurations, known)
     return Metric(split, name, is_lower_better(name) if lower_is_better is None else lower_is_better)
 
 

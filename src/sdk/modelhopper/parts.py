@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-from modelhopper_contract import experiment as contract
 
 from modelhopper.references import plain, reference
+from modelhopper_contract import experiment as contract
 
 
 @contextmanager

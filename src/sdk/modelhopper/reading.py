@@ -105,4 +105,8 @@ def experiment_names(store: Store) -> list[str]:
     if isinstance(store, DirectoryStore):  # a listing would walk through every object of every experiment
         return sorted(path.parent.name for path in Path(store.url).glob("*/experiment.json"))
     names = (entry.name for entry in store.list(""))
-    return sorted(name.removesuffix("/experiment.json") for name in names if name.count("/") == 1 and name.endswith("/experiment.json"))
+    return sorted(
+        name.removesuffix("/experiment.json")
+        for name in names
+        if name.count("/") == 1 and name.endswith("/experiment.json")
+    )

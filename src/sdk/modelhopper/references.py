@@ -1,4 +1,4 @@
-"""Python values as the specification holds them: functions become `file.py:function`, numbers of numpy plain numbers."""
+"""Python values as the specification holds them: functions as `file.py:function`, numpy's numbers as plain ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from modelhopper_contract.experiment import Part
 
 Path_ = tuple[str | int, ...]
 
-_PUT_INTO_A_FILE = "Stations find it by file and name: put it into a .py file, at the top level, and import it from there"
+_PUT_INTO_A_FILE = (
+    "Stations find it by file and name: put it into a .py file, at the top level, and import it from there"
+)
 
 
 def reference(function: Callable[..., Any], folder: Path) -> str:
@@ -63,7 +65,9 @@ def _named(value: Any, folder: Path, path: Path_, *, functions: bool) -> str:
     kind = type(value).__name__
     advice = "give text, a number, a list or a dictionary"
     if type(value).__module__.partition(".")[0] == "keras":
-        advice = f'write it by its name and its parameters, as {{"name": "{kind}", ...}}, so that each station makes its own'
+        advice = (
+            f'write it by its name and its parameters, as {{"name": "{kind}", ...}}, so that each station makes its own'
+        )
     raise SpecError(f"{where} is a {kind} object: {advice}.", path)
 
 

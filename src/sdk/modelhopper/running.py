@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modelhopper.specify import specify
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.messages import Event
 from modelhopper_contract.names import Names
@@ -22,8 +23,6 @@ from modelhopper_scheduler.engines.devices import station_gpus
 from modelhopper_scheduler.engines.engine import Engine
 from modelhopper_scheduler.exclusion import exclusive
 from modelhopper_scheduler.search import configurations
-
-from modelhopper.specify import specify
 
 DEFAULT_STORE = "runs"
 
@@ -53,7 +52,12 @@ class Job:
 
 
 def make_ready(
-    experiment: Experiment, folder: Path, *, engine: EngineName = "local", store: str | None = None, extend: bool = False
+    experiment: Experiment,
+    folder: Path,
+    *,
+    engine: EngineName = "local",
+    store: str | None = None,
+    extend: bool = False,
 ) -> Job:
     """Check an experiment and what it reads, and open its store.
 
@@ -63,7 +67,7 @@ def make_ready(
     specification = specify(experiment, folder)
     chosen = configurations(experiment)
     opened = open_store(store or (_within(folder, experiment.store) if experiment.store else DEFAULT_STORE))
-    planned = begun(specification, opened, extend)
+    planned = begun(specification, opened, extend=extend)
     gpus = station_gpus(experiment.devices, len(chosen))
     return Job(specification, planned or chosen, opened, engine, gpus, planned is not None)
 
@@ -86,7 +90,7 @@ def _engine(job: Job, logs: Path, lock: int) -> Engine:
     from modelhopper_scheduler.engines.local import LocalEngine
 
     name = job.specification.experiment.name
-    return LocalEngine(job.store, name, job.gpus, devices.threads, devices.deterministic, logs, (lock,))
+    return LocalEngine(job.store, name, devices, job.gpus, logs, (lock,))
 
 
 def _inline(job: Job) -> Engine:
@@ -98,7 +102,8 @@ def _inline(job: Job) -> Engine:
         from modelhopper_trainer.station import Station
 
         devices = specification.experiment.devices
-        configure(devices.threads, job.gpus[0] is not None, devices.deterministic)
+        gpu = job.gpus[0] is not None
+        configure(threads=devices.threads, gpu=gpu, deterministic=devices.deterministic)
         return Station(job.store, specification, 0, 1, report)
 
     return InlineEngine(make_station)

@@ -43,8 +43,8 @@ def _check_fit(experiment: Experiment, train: Manifest, validation: Manifest) ->
     for part in ("inputs", "outputs", "normalize"):
         if getattr(train, part) != getattr(validation, part):
             raise DataError(
-                f"{experiment.data.validation} does not fit {experiment.data.train}: their {part} differ. Pack it again "
-                f"with `modelhopper pack ... --against {experiment.data.train}`."
+                f"{experiment.data.validation} does not fit {experiment.data.train}: their {part} differ. Pack it "
+                f"again with `modelhopper pack ... --against {experiment.data.train}`."
             )
 
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from modelhopper_contract.records import Outcome
-from modelhopper_contract.specification import Specification
-
 from modelhopper.display.words import count, duration
 from modelhopper.leaderboard import Leaderboard, Row
 from modelhopper.tables import number
+from modelhopper_contract.records import Outcome
+from modelhopper_contract.specification import Specification
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Status:
         """Return the status in one line. `now_s`: seconds since 1970, the clock's when it is not given."""
         parts = [count(self.configurations, "configuration"), f"{self.hops_done:,} of {count(self.hops, 'hop')}"]
         parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [self._best()] if self.best else []
+        parts += self._best()
         return f"{self.experiment}: {', '.join(parts)}; {self._when(now_s)}"
 
     def text(self, now_s: float | None = None) -> str:
@@ -53,21 +52,20 @@ class Status:
         lines.append(
             f"  hops {self.hops_done:,} of {self.hops:,}; iteration {self.iteration} of {self.iterations} is complete"
         )
-        if self.best:
-            lines.append(f"  {self._best()} ({self.best.label})")
+        lines += [f"  {best} ({self.best.label})" for best in self._best() if self.best]
         where = f" on {count(len(self.stations), 'station')}" if self.stations else ""
         return "\n".join([*lines, f"  {self._when(now_s)}{where}"])
 
     def __repr__(self) -> str:
         return self.text()
 
-    def _best(self) -> str:
-        assert self.best is not None
-        return f"best: configuration {self.best.number}, {self.metric} {number(self.best_value)}"
+    def _best(self) -> list[str]:
+        best = self.best
+        return [f"best: configuration {best.number}, {self.metric} {number(self.best_value)}"] if best else []
 
     def _when(self, now_s: float | None) -> str:
         age_s = (time.time() if now_s is None else now_s) - self.changed.timestamp()
-        return f"{'complete since' if self.is_complete else 'last change'} {duration(age_s)}{'' if self.is_complete else ' ago'}"
+        return f"complete since {duration(age_s)}" if self.is_complete else f"last change {duration(age_s)} ago"
 
 
 def make_status(

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         except ModelhopperError as error:
             report(_problem(given.station, error, error.exit_code))
             return error.exit_code
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- told to the engine, which tells the user
             report(_problem(given.station, error, ExitCode.PERMANENT))
             return ExitCode.PERMANENT
     return ExitCode.DONE
@@ -81,10 +81,10 @@ def _run(given: argparse.Namespace, report: object) -> None:
     ear = _Ear()
     ear.start()
     # TensorFlow starts while the engine reads, plans and writes.
-    from modelhopper_trainer.device import configure
-    from modelhopper_trainer.station import Station
+    from modelhopper_trainer.device import configure  # noqa: PLC0415 -- after the ear listens
+    from modelhopper_trainer.station import Station  # noqa: PLC0415
 
-    configure(given.threads, given.gpu, given.deterministic)
+    configure(threads=given.threads, gpu=given.gpu, deterministic=given.deterministic)
     store = open_store(given.store)
     if isinstance(first, Prepare):
         specification = first.specification

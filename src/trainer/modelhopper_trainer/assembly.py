@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+
 from modelhopper_contract import experiment
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.record import canonical_json
 from modelhopper_contract.records import Configuration
-
 from modelhopper_trainer.compilation import make_loss, make_metric, make_optimizer, metric_name
 from modelhopper_trainer.encoding import Encoding, encoding_for
 from modelhopper_trainer.models import build_model
@@ -115,7 +115,7 @@ def _per_output(what: str, given: Any, outputs: tuple[str, ...]) -> dict[str, An
                 f"`{what}` is for {', '.join(sorted(given))}, and the data's outputs are {', '.join(outputs)}.", (what,)
             )
         return {name: given[name] for name in outputs}
-    return {name: given for name in outputs}
+    return dict.fromkeys(outputs, given)
 
 
 def _metrics_per_output(given: Any, outputs: tuple[str, ...]) -> dict[str, list[Any]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.nearest import did_you_mean
-
 from modelhopper_trainer.functions import check_parameters, load_function
 
 
@@ -25,7 +25,9 @@ def make_optimizer(given: str | Mapping[str, Any], folder: Path) -> keras.optimi
     return _construct("optimizer", name, kind, parameters, keras.optimizers.Optimizer)
 
 
-def make_loss(given: str | Mapping[str, Any], folder: Path, reduction: str = "sum_over_batch_size") -> keras.losses.Loss:
+def make_loss(
+    given: str | Mapping[str, Any], folder: Path, reduction: str = "sum_over_batch_size"
+) -> keras.losses.Loss:
     """Return a new loss; with `reduction="none"` it gives one value per row."""
     name, parameters = _name_and_parameters("loss", given)
     kind = _find("loss", name, keras.losses, keras.losses.Loss, folder)

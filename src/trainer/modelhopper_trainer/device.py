@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import tensorflow as tf
+
 from modelhopper_contract.errors import ConflictError
 
 
-def configure(threads: int, gpu: bool, deterministic: bool) -> None:
+def configure(*, threads: int, gpu: bool, deterministic: bool) -> None:
     """Prepare this process to be a station.
 
     The thread count is set for operations and between them, because last bits of a convolution's gradient depend on
@@ -20,22 +19,12 @@ def configure(threads: int, gpu: bool, deterministic: bool) -> None:
         if not gpu:
             tf.config.set_visible_devices([], "GPU")
         for device in tf.config.get_visible_devices("GPU"):
-            tf.config.experimental.set_memory_growth(device, True)
+            tf.config.experimental.set_memory_growth(device, enable=True)
     except RuntimeError as error:
         if tf.config.threading.get_intra_op_parallelism_threads() != threads:
             raise ConflictError(
-                f"TensorFlow already runs in this process, not with {threads} threads ({error}). Use the local engine, or "
-                "run the experiment before anything else uses TensorFlow."
+                f"TensorFlow already runs in this process, not with {threads} threads ({error}). Use the local engine, "
+                "or run the experiment before anything else uses TensorFlow."
             ) from error
     if gpu and deterministic:
         tf.config.experimental.enable_op_determinism()
-
-
-def environment(threads: int, gpu: str | None) -> dict[str, str]:
-    """Return the environment variables of a station's process; `gpu` is the visible GPU's number, None for CPU."""
-    return {
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
-        "OMP_NUM_THREADS": str(threads),
-        "CUDA_VISIBLE_DEVICES": "-1" if gpu is None else gpu,
-    }

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.manifest import Input, Manifest, Output
 
@@ -64,7 +65,9 @@ def encoding_for(model: keras.Model, manifest: Manifest, losses: Mapping[str, An
     dtypes = tuple(_input_dtype(model, field, manifest.normalize) for field in manifest.inputs)
     _check_inputs(model, manifest)
     widths = _output_widths(model, manifest)
-    forms = tuple(_form(output, width, losses[output.name]) for output, width in zip(manifest.outputs, widths, strict=True))
+    forms = tuple(
+        _form(output, width, losses[output.name]) for output, width in zip(manifest.outputs, widths, strict=True)
+    )
     return Encoding(manifest.inputs, dtypes, manifest.outputs, forms, manifest.normalize)
 
 
@@ -115,12 +118,15 @@ def _check_inputs(model: keras.Model, manifest: Manifest) -> None:
         field = given[name] if len(given) > 1 else manifest.inputs[0]
         shape = tuple(tensor.shape[1:])
         if len(shape) != len(field.shape) or any(w not in (None, g) for w, g in zip(shape, field.shape, strict=True)):
-            raise SpecError(f"the model takes inputs of shape {shape}, and the data's `{field.name}` has {field.shape}.")
+            raise SpecError(
+                f"the model takes inputs of shape {shape}, and the data's `{field.name}` has {field.shape}."
+            )
 
 
 def _output_widths(model: keras.Model, manifest: Manifest) -> list[int]:
     fields = {
-        field.name: tf.zeros((2, *field.shape), _input_dtype(model, field, manifest.normalize)) for field in manifest.inputs
+        field.name: tf.zeros((2, *field.shape), _input_dtype(model, field, manifest.normalize))
+        for field in manifest.inputs
     }
     names = tuple(output.name for output in manifest.outputs)
     predictions = model(fields if len(fields) > 1 else next(iter(fields.values())), training=False)

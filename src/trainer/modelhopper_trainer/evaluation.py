@@ -12,12 +12,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+
 from modelhopper_contract import exact
 from modelhopper_contract.records import MetricState, ShardMetrics
-
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.compilation import make_loss, make_metric, metric_name
 from modelhopper_trainer.encoding import Fields, Form, by_output
+from modelhopper_trainer.keras_internals import call_model, compute_loss, row_values
 
 EVALUATION_ROWS = 1024  # of one batch; a constant, so that no user's batch size changes a metric's last bit
 
@@ -61,7 +62,7 @@ class Evaluator:
         encoding, model = self._assembly.encoding, self._model
         batch = {name: tf.gather(field, chosen) for name, field in fields.items()}
         x, targets = encoding.encode_inputs(batch), encoding.encode_outputs(batch)
-        predictions = model(x, training=False) if model._call_has_training_arg else model(x)
+        predictions = call_model(model, x, training=False)
         outputs = by_output(model, self._assembly.outputs, predictions)
         found = self._loss_values(x, targets, predictions, outputs)
         for name, (output, metric) in self._metrics.items():
@@ -74,7 +75,7 @@ class Evaluator:
         rows = tf.shape(next(iter(targets.values())))[0]
         if _has_own_loss(self._model):
             y = dict(targets) if len(targets) > 1 else next(iter(targets.values()))
-            loss = self._model._compute_loss(x=x, y=y, y_pred=predictions, sample_weight=None, training=False)
+            loss = compute_loss(self._model, x, y, predictions, None, training=False)
             return {"loss": tf.fill([rows], loss)}
         each = {name: _per_row(loss(targets[name], outputs[name]), rows) for name, loss in self._losses.items()}
         weighted = [values * self._assembly.loss_weights[name] for name, values in each.items()]
@@ -104,8 +105,7 @@ def _resolved(given: Any, form: Form) -> Any:
 
 def _metric_values(metric: keras.metrics.Metric, y: tf.Tensor, prediction: tf.Tensor) -> Any:
     if isinstance(metric, keras.metrics.MeanMetricWrapper):
-        values = metric._fn(y, prediction, **metric._fn_kwargs)
-        return _per_row(tf.cast(values, tf.float32), tf.shape(y)[0])
+        return _per_row(tf.cast(row_values(metric, y, prediction), tf.float32), tf.shape(y)[0])
     metric.reset_state()
     metric.update_state(y, prediction)
     return [tf.identity(variable.value) for variable in metric.variables]

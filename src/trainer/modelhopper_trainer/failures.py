@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 import tensorflow as tf
+
 from modelhopper_contract.errors import HopError
 from modelhopper_contract.records import Failure
 

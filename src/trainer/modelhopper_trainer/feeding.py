@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from modelhopper_contract.errors import SpecError
-from modelhopper_contract.manifest import Output
 
 from modelhopper_trainer.encoding import WEIGHT_FIELD, Fields
 
@@ -59,35 +57,13 @@ class Feed:
             self._resident = {name: tf.constant(array) for name, array in self._fields.items()}
         return self._resident
 
-    def sample_weights(
-        self, outputs: Sequence[Output], class_weight: Mapping[Any, float] | None
-    ) -> npt.NDArray[np.float32] | None:
+    def sample_weights(self, output: str, by_class: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
         """Return each row's weight by the class of its label, as Keras does for `class_weight`."""
-        if class_weight is None:
+        if by_class is None:
             return None
-        output = outputs[0]
-        labels = np.asarray(self._fields[output.name])
-        classes = np.argmax(labels, axis=-1) if labels.ndim > 1 else labels
-        return np.asarray(class_vector(outputs, class_weight), np.float32)[classes]
-
-
-def class_vector(outputs: Sequence[Output], class_weight: Mapping[Any, float]) -> list[float]:
-    """Return the weights in class order, 1 where none is given; raise SpecError for an unknown class.
-
-    Keys are class values; for an encoded label, whose values have no names, positions.
-    """
-    if len(outputs) != 1 or outputs[0].kind == "number":
-        raise SpecError("`class_weight` is for one output of classes: this data has another kind.", ("class_weight",))
-    output = outputs[0]
-    names: list[Any] = list(output.classes) if output.kind == "classes" else list(range(output.shape[-1]))
-    # JSON turns keys into text, so text is what keys are compared by.
-    unknown = {str(key) for key in class_weight} - {str(name) for name in names}
-    if unknown:
-        known = ", ".join(str(name) for name in names[:10])
-        raise SpecError(f"`class_weight` is for {', '.join(sorted(unknown))}, and the classes are {known}.", ("class_weight",))
-    by_text = {str(key): float(weight) for key, weight in class_weight.items()}
-    padding = (output.num_classes or 0) - len(names) if output.kind == "classes" else 0
-    return [by_text.get(str(name), 1.0) for name in names] + [1.0] * padding
+        labels = np.asarray(self._fields[output])
+        weights: npt.NDArray[np.float32] = by_class[np.argmax(labels, axis=-1) if labels.ndim > 1 else labels]
+        return weights
 
 
 Piece = tuple[Fields, npt.NDArray[np.int32]]
@@ -95,7 +71,9 @@ Piece = tuple[Fields, npt.NDArray[np.int32]]
 
 def _gather(fields: Mapping[str, Array], chosen: npt.NDArray[np.int32]) -> Callable[[], Piece]:
     def gather() -> Piece:
-        return {name: tf.constant(array[chosen]) for name, array in fields.items()}, np.arange(len(chosen), dtype=np.int32)
+        return {name: tf.constant(array[chosen]) for name, array in fields.items()}, np.arange(
+            len(chosen), dtype=np.int32
+        )
 
     return gather
 

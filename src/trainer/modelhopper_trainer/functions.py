@@ -55,7 +55,7 @@ def call(reference: str, function: Callable[..., Any], parameters: Mapping[str, 
 
 
 def check_parameters(
-    what: str, function: Callable[..., Any], parameters: Mapping[str, Any], only_named: bool = False
+    what: str, function: Callable[..., Any], parameters: Mapping[str, Any], *, only_named: bool = False
 ) -> None:
     """Raise SpecError when a function or class does not take these parameters, with the nearest that it takes.
 

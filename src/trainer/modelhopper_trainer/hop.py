@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from modelhopper_contract.errors import HopError
 from modelhopper_contract.records import Configuration, HopRecord
-
 from modelhopper_trainer import seeds
 from modelhopper_trainer.feeding import Feed
 from modelhopper_trainer.program import Program
@@ -20,6 +22,7 @@ class HopTask(NamedTuple):
     configuration: Configuration
     hop: int
     shard: int
+    class_weights: npt.NDArray[np.float32] | None = None  # by class index
 
 
 def run_hop(program: Program, feed: Feed, task: HopTask, steps_before: int) -> HopRecord:
@@ -31,8 +34,8 @@ def run_hop(program: Program, feed: Feed, task: HopTask, steps_before: int) -> H
     fit = task.configuration.fit
     identity = (task.experiment_seed, task.configuration.number, task.hop)
     layer_seeds = seeds.layer_states(*identity, program.seed_count)
-    orders = seeds.row_order(*identity, feed.rows, fit["epochs"], fit["shuffle"])
-    weights = feed.sample_weights(program.assembly.encoding.outputs, fit.get("class_weight"))
+    orders = seeds.row_order(*identity, feed.rows, fit["epochs"], shuffle=fit["shuffle"])
+    weights = feed.sample_weights(program.assembly.outputs[0], task.class_weights)
     total, steps = 0.0, 0
     for order in orders:
         for fields, within in feed.ordered(order, fit["batch_size"], weights):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+
 from modelhopper_contract import experiment
 from modelhopper_contract.errors import SpecError
-
 from modelhopper_trainer.functions import call, load_function
 
 

@@ -1,4 +1,4 @@
-"""The compiled program that trains: one `tf.function` runs a whole pass over a shard, for every configuration of a kind.
+"""The compiled program that trains: one `tf.function` runs a whole pass over a shard, for all configurations of a kind.
 
 State goes in and out as arrays, so configurations of one architecture share a program: weights, optimizer state
 (with it the learning rate) and seeds are swapped, the batch size is an argument.
@@ -13,11 +13,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from keras.src.backend.common import global_state
-from modelhopper_contract.errors import HopError
 
+from modelhopper_contract.errors import HopError
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.encoding import WEIGHT_FIELD, Fields, by_output
+from modelhopper_trainer.keras_internals import call_model, outside_seed_state
 from modelhopper_trainer.state import Array
 
 # Their draws depend on what the process did before, so a hop would not be a function of its checkpoint.
@@ -90,9 +90,9 @@ class Program:
         encoding, model = self.assembly.encoding, self.model
         x, targets = encoding.encode_inputs(batch), encoding.encode_outputs(batch)
         with tf.GradientTape() as tape:
-            predictions = model(x, training=True) if model._call_has_training_arg else model(x)
+            predictions = call_model(model, x, training=True)
             y = _like(model, self.assembly.outputs, targets, predictions)
-            loss = model._compute_loss(x=x, y=y, y_pred=predictions, sample_weight=batch.get(WEIGHT_FIELD), training=True)
+            loss = compute_loss(model, x, y, predictions, batch.get(WEIGHT_FIELD), training=True)
             scaled = model.optimizer.scale_loss(loss)
         weights = model.trainable_weights
         if weights:
@@ -105,9 +105,8 @@ class Program:
 
     def _find_seeds(self, traced: Any) -> list[Any]:
         _refuse_stateful_random(traced.graph)
-        shared = global_state.get_global_attribute("global_seed_generator")
-        own = self.assembly.variables.seeds()
-        return own if shared is None or any(v is shared.state for v in own) else [*own, shared.state]
+        outside, own = outside_seed_state(), self.assembly.variables.seeds()
+        return own if outside is None or any(variable is outside for variable in own) else [*own, outside]
 
 
 def has_own_train_step(model: keras.Model) -> bool:

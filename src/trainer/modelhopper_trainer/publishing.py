@@ -103,9 +103,7 @@ class Publisher:
             self._end(Outcome(configuration=number, state="finished", hops=self._ring.hops))
             return
         reason = f"loss is {'NaN' if math.isnan(loss) else 'infinite'} after the last hop"
-        failure = Failure(
-            reason=reason, hop=self._ring.hops, shard=None, station=None, traceback=None, output=None
-        )
+        failure = Failure(reason=reason, hop=self._ring.hops, shard=None, station=None, traceback=None, output=None)
         self._end(Outcome(configuration=number, state="failed", hops=self._ring.hops, failure=failure))
 
     def _end(self, outcome: Outcome) -> None:

@@ -21,7 +21,9 @@ def initial_weights(seed: int, configuration: int) -> int:
     return int(_words(seed, configuration, 0, Purpose.INITIAL_WEIGHTS, 1)[0] >> 1)
 
 
-def row_order(seed: int, configuration: int, hop: int, rows: int, epochs: int, shuffle: bool) -> npt.NDArray[np.int32]:
+def row_order(
+    seed: int, configuration: int, hop: int, rows: int, epochs: int, *, shuffle: bool
+) -> npt.NDArray[np.int32]:
     """Return the row numbers in the order in which a hop trains on them, shape (epochs, rows)."""
     if not shuffle:
         return np.tile(np.arange(rows, dtype=np.int32), (epochs, 1))
@@ -40,4 +42,4 @@ def _sequence(seed: int, configuration: int, hop: int, purpose: Purpose) -> np.r
 
 
 def _words(seed: int, configuration: int, hop: int, purpose: Purpose, count: int) -> npt.NDArray[np.uint32]:
-    return _sequence(seed, configuration, hop, purpose).generate_state(count, np.uint32)
+    return _sequence(seed, configuration, hop, purpose).generate_state(count, np.uint32).astype(np.uint32)

@@ -18,7 +18,7 @@ from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.tokens import held
-
+from modelhopper_trainer.class_weights import class_weights
 from modelhopper_trainer.failures import Watch, failure
 from modelhopper_trainer.hop import HopTask, run_hop
 from modelhopper_trainer.moves import Moves
@@ -159,7 +159,7 @@ class Station:
             self._fail(name, token, error)
         except ModelhopperError:
             raise  # the store or a shard, not this configuration
-        except Exception as error:  # whatever a user's model raises ends that model only
+        except Exception as error:  # noqa: BLE001 -- whatever a user's model raises ends that model only
             self._fail(name, token, error)
 
     def _train(self, name: str, configuration: Configuration, found: Checkpoint, hop: int) -> None:
@@ -189,7 +189,8 @@ class Station:
     def _hop(self, configuration: Configuration, hop: int, before: HopRecord) -> HopRecord:
         self._hop_now = hop
         shard = self._specification.ring.shard(configuration.offset, hop)
-        task = HopTask(self._specification.experiment.seed, configuration, hop, shard)
+        weights = class_weights(configuration.fit["class_weight"], self._workshop.manifest)
+        task = HopTask(self._specification.experiment.seed, configuration, hop, shard, weights)
         program = self._workshop.tools(configuration).program
         return run_hop(program, self._workshop.feed("training", shard), task, before.steps)
 

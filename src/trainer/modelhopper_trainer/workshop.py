@@ -9,7 +9,6 @@ from modelhopper_contract.errors import ConflictError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
-
 from modelhopper_trainer.assembly import Assembly, program_key
 from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.feeding import Feed

@@ -9,7 +9,6 @@ from typing import Protocol, Self
 from modelhopper_contract.messages import Built, Ended, Event
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
-
 from modelhopper_scheduler.engines.engine import OnEvent
 
 
@@ -34,7 +33,7 @@ class InlineEngine:
     def __init__(self, make_station: MakeStation) -> None:
         self._make_station = make_station
         self._station: InlineStation | None = None
-        self._on_event: OnEvent = lambda event: None
+        self._on_event: OnEvent = _nobody_listens
 
     def __enter__(self) -> Self:
         return self
@@ -64,9 +63,20 @@ class InlineEngine:
 
         self._on_event = heard
         # A look at an empty inbox is rare here: what is written next is this station's own.
-        self._of(specification).serve(lambda: not waiting, lambda looks: time.sleep(0.001))
+        self._of(specification).serve(lambda: not waiting, _wait)
+
+    def _hear(self, event: Event) -> None:
+        self._on_event(event)
 
     def _of(self, specification: Specification) -> InlineStation:
         if self._station is None:
-            self._station = self._make_station(specification, lambda event: self._on_event(event))
+            self._station = self._make_station(specification, self._hear)
         return self._station
+
+
+def _nobody_listens(_: Event) -> None:
+    return None
+
+
+def _wait(_: int) -> None:
+    time.sleep(0.001)

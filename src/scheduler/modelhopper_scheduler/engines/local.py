@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Self
 
 from modelhopper_contract.errors import ExitCode, ModelhopperError, StoreUnavailable, UserError
+from modelhopper_contract.experiment import Devices
 from modelhopper_contract.messages import Built, Ended, Event, Prepare, Problem, Serve, Stop, Trained
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Configuration, Failure, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
-
 from modelhopper_scheduler.engines.engine import OnEvent
 from modelhopper_scheduler.engines.station_process import StationProcess
 
@@ -24,21 +24,25 @@ _STOP_TIMEOUT_S = 5.0
 
 
 class LocalEngine:
-    """Child processes, one for each entry of `gpus` (None for a CPU station).
+    """Child processes, one for each entry of `gpus` (None for a CPU station). They inherit the descriptors in `keep`.
 
     A station that dies is started again. A hop at which stations die three times, most likely for lack of memory,
     ends its configuration as failed.
     """
 
     def __init__(
-        self, store: Store, experiment: str, gpus: Sequence[str | None], threads: int, deterministic: bool, logs: Path,
+        self,
+        store: Store,
+        experiment: str,
+        devices: Devices,
+        gpus: Sequence[str | None],
+        logs: Path,
         keep: tuple[int, ...] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._store = store
         self._names = Names(experiment)
         self._gpus = list(gpus)
-        self._threads = threads
-        self._deterministic = deterministic
+        self._devices = devices
         self._logs = logs
         self._keep = keep
         self._processes: dict[int, StationProcess] = {}
@@ -81,31 +85,33 @@ class LocalEngine:
                     on_event(event)
         return found
 
-    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:
+    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:  # noqa: ARG002
         """Let the stations serve until every configuration has ended."""
         waiting = set(unfinished)
         for process in self._processes.values():
             process.send(Serve())
         while waiting:
             for process, event in self._arrivals():
-                if event is None:
-                    event = self._after_death(process)
-                if event is None:
+                heard = event or self._after_death(process)
+                if heard is None:
                     continue
-                self._raise_problem(event)
-                if isinstance(event, Ended):
-                    waiting.discard(event.outcome.configuration)
-                if isinstance(event, Trained):
+                self._raise_problem(heard)
+                if isinstance(heard, Ended):
+                    waiting.discard(heard.outcome.configuration)
+                if isinstance(heard, Trained):
                     self._deaths_without_progress = 0
-                on_event(event)
+                on_event(heard)
 
     def _start(self, station: int) -> StationProcess:
         gpu = self._gpus[station]
         arguments = ["--store", self._store.url, "--experiment", self._names.experiment]
-        arguments += ["--stations", str(self.stations), "--threads", str(self._threads)]
-        arguments += [*(["--gpu"] if gpu is not None else []), *(["--deterministic"] if self._deterministic else [])]
+        arguments += ["--stations", str(self.stations), "--threads", str(self._devices.threads)]
+        arguments += [
+            *(["--gpu"] if gpu is not None else []),
+            *(["--deterministic"] if self._devices.deterministic else []),
+        ]
         log = self._logs / f"station-{station}.log"
-        process = StationProcess(station, arguments, _environment(self._threads, gpu), log, self._keep)
+        process = StationProcess(station, arguments, _environment(self._devices.threads, gpu), log, self._keep)
         self._processes[station] = process
         self._selector.register(process.events_fd, selectors.EVENT_READ, process)
         return process
@@ -172,4 +178,3 @@ def _environment(threads: int, gpu: str | None) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1" if gpu is None else gpu,
         "PYTHONUNBUFFERED": "1",
     }
-

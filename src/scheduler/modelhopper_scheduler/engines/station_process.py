@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from modelhopper_contract.messages import Command, Event, Started, read_event
 
@@ -20,7 +22,9 @@ class StationProcess:
     It ends when this process ends, however that happens, because its standard input is a pipe from here.
     """
 
-    def __init__(self, station: int, arguments: list[str], environment: dict[str, str], log: Path, keep: tuple[int, ...]):
+    def __init__(
+        self, station: int, arguments: list[str], environment: dict[str, str], log: Path, keep: tuple[int, ...]
+    ) -> None:
         self.station = station
         self.log = log
         self.working_on: Started | None = None
@@ -38,18 +42,16 @@ class StationProcess:
                 pass_fds=(write_end, *keep),
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops its stations
             )
+        self._commands: IO[bytes] = cast("IO[bytes]", self._process.stdin)
         os.close(write_end)
         os.set_blocking(read_end, False)
         self.events_fd = read_end
 
     def send(self, command: Command) -> None:
         """Send a command; one to a dead station is lost, which its exit code tells soon enough."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(command.to_json() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
+        with contextlib.suppress(BrokenPipeError):
+            self._commands.write(command.to_json() + b"\n")
+            self._commands.flush()
 
     def events(self) -> Iterator[Event | None]:
         """Yield the events that have arrived; None at the end, when the process has gone."""
@@ -92,8 +94,5 @@ class StationProcess:
             return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
 
     def _close_input(self) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass
+        with contextlib.suppress(BrokenPipeError):
+            self._commands.close()

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from modelhopper.display.progress import Bench, Progress
-from modelhopper.display.words import best, count, hops, percent
-from modelhopper.tables import duration
+from modelhopper.display.sentences import best, hops
+from modelhopper.display.words import count, duration, percent
 
 _LONGEST_BAR = 30
 _LINES_BESIDE_STATIONS = 5
@@ -47,9 +47,7 @@ def _stations(progress: Progress, now_s: float, shown: int, width: int) -> Rende
     for station in range(shown):
         bench = progress.bench(station)
         busy = f"busy {percent(progress.busy_share(now_s, station))}"
-        bar = ProgressBar(
-            total=progress.ring.hops, completed=_reached(progress, bench), width=_bar_width(width)
-        )
+        bar = ProgressBar(total=progress.ring.hops, completed=_reached(progress, bench), width=_bar_width(width))
         grid.add_row("", f"station {station}", bar, _doing(progress, bench), busy)
     return grid
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from modelhopper_contract.messages import Built, Ended, Evaluated, Event
-from modelhopper_contract.records import History
-
 from modelhopper.display.progress import Progress
-from modelhopper.display.words import best, count, hops
-from modelhopper.tables import duration, number
+from modelhopper.display.sentences import best, hops
+from modelhopper.display.words import count, duration, metric
+from modelhopper_contract.messages import Built, Ended, Evaluated, Event
+from modelhopper_contract.records import Failure, History
 
 _NEWS_GAP_S = 0.5
 _SHORTEST_GAP_S = 2.0
@@ -24,57 +23,55 @@ class Pace:
     progress_s: float = float("-inf")
 
 
-def told(before: Progress, now: Progress, event: Event, pace: Pace, now_s: float) -> tuple[list[str], Pace]:
+def told(before: Progress, now: Progress, event: Event, pace: Pace) -> tuple[list[str], Pace]:
     """Return the lines that an event is worth, and the pace after them.
 
     Failures and the end of the preparation are always told. Evaluations are told at most twice a second. How far the
     run is, is told every two seconds at first and every minute in the end.
     """
-    lines = _always(before, now, event, now_s)
+    now_s = now.last_s
+    lines = lasting(before, now, event)
     if isinstance(event, Evaluated) and now_s - pace.news_s >= _NEWS_GAP_S:
         lines.append(_evaluation(now, event.history))
         pace = replace(pace, news_s=now_s)
     if pace.progress_s == float("-inf"):
         pace = replace(pace, progress_s=now.began_s)
-    if not lines and now_s - pace.progress_s >= _gap_s(now_s - now.began_s):
-        lines.append(_progress(now, now_s))
+    if now_s - pace.progress_s >= _gap_s(now_s - now.began_s):
+        lines.append(_progress(now))
         pace = replace(pace, progress_s=now_s)
     return lines, pace
 
 
-def built(progress: Progress, now_s: float) -> str:
-    """Return the line that ends the preparation."""
-    return f"built {count(progress.built, 'configuration')} in {duration(now_s - progress.began_s)}"
-
-
-def failed(event: Ended) -> str:
-    """Return the line about a configuration that cannot go on."""
-    outcome = event.outcome
-    assert outcome.failure is not None
-    return f"configuration {outcome.configuration} failed at hop {outcome.failure.hop}: {outcome.failure.reason}"
-
-
-def _always(before: Progress, now: Progress, event: Event, now_s: float) -> list[str]:
+def lasting(before: Progress, now: Progress, event: Event) -> list[str]:
+    """Return the lines that every display says: a failure, and the end of the preparation."""
     if isinstance(event, Ended) and event.outcome.failure is not None:
-        return [failed(event)]
+        return [_failed(event.outcome.configuration, event.outcome.failure)]
     if isinstance(event, Built) and before.built < now.built == len(now.configurations):
-        return [built(now, now_s)]
+        return [_built(now)]
     return []
 
 
+def _built(progress: Progress) -> str:
+    return f"built {count(progress.built, 'configuration')} in {duration(progress.last_s - progress.began_s)}"
+
+
+def _failed(configuration: int, failure: Failure) -> str:
+    return f"configuration {configuration} failed at hop {failure.hop}: {failure.reason}"
+
+
 def _evaluation(progress: Progress, history: History) -> str:
-    metric = progress.metric
-    value = number(metric.of(history)) if metric else ""
-    is_best = progress.best is not None and progress.best[0] == history.configuration
     at = f"configuration {history.configuration}: iteration {history.iteration} of {progress.ring.iterations}"
-    return f"{at}, {metric} {value}{', the best so far' if is_best else ''}"
+    ranks = progress.metric
+    value = ranks.of(history) if ranks else None
+    is_best = progress.best is not None and progress.best[0] == history.configuration
+    return at + (f", {ranks} {metric(value)}" if value is not None else "") + (", the best so far" if is_best else "")
 
 
-def _progress(progress: Progress, now_s: float) -> str:
+def _progress(progress: Progress) -> str:
     if progress.serving_s is None:
         return f"built {progress.built} of {count(len(progress.configurations), 'configuration')}"
     said = best(progress)
-    return hops(progress, now_s) + (f"; {said}" if said else "")
+    return hops(progress, progress.last_s) + (f"; {said}" if said else "")
 
 
 def _gap_s(elapsed_s: float) -> float:

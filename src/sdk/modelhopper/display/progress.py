@@ -168,7 +168,8 @@ class Progress:
                 change = {"costs": {**self.costs, event.configuration: event.cost}, "built": self.built + 1}
             case Started():
                 bench = self.bench(event.station).started(event, now_s)
-                change = {"benches": {**self.benches, event.station: bench}, "serving_s": now_s if self.serving_s is None else self.serving_s}
+                first_s = now_s if self.serving_s is None else self.serving_s
+                change = {"benches": {**self.benches, event.station: bench}, "serving_s": first_s}
             case Idle():
                 change = {"benches": {**self.benches, event.station: self.bench(event.station).idle(now_s)}}
             case Trained():

@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable
 from typing import Literal, Self
 
-from modelhopper_contract.messages import Built, Ended, Event
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from modelhopper.display.live import view
-from modelhopper.display.plain import Pace, built, failed, told
-from modelhopper.display.progress import Progress
+from modelhopper.display.plain import Pace, lasting, told
+from modelhopper.display.progress import Earlier, Progress
+from modelhopper.display.sentences import beginning, headline
+from modelhopper.reading import Reader
+from modelhopper.running import Job
+from modelhopper_contract.messages import Event
 
 Form = Literal["live", "plain", "quiet"]
 Clock = Callable[[], float]
-Say = Callable[[str], None]
 
 _FRAMES_PER_S = 8
 
@@ -25,9 +27,8 @@ _FRAMES_PER_S = 8
 class Display:
     """Keeps a run's progress and shows nothing. Used as a context manager around the run."""
 
-    def __init__(self, progress: Progress, say: Say, clock: Clock = time.monotonic) -> None:
+    def __init__(self, progress: Progress, clock: Clock = time.monotonic) -> None:
         self.progress = progress
-        self._say = say
         self._clock = clock
         self._is_stopping = False
 
@@ -37,48 +38,45 @@ class Display:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def say(self, line: str) -> None:
-        """Say a line that stays."""
-
     def heard(self, event: Event) -> None:
         """Take an event in."""
-        now_s = self._clock()
-        before, self.progress = self.progress, self.progress.heard(event, now_s)
-        self._show(before, event, now_s)
+        self.progress = self.progress.heard(event, self._clock())
+
+    def say(self, line: str) -> None:
+        """Say a line that stays."""
 
     def stopping(self) -> None:
         """Show from now on that the run is being stopped."""
         self._is_stopping = True
 
-    def _show(self, before: Progress, event: Event, now_s: float) -> None:
-        return None
-
 
 class PlainDisplay(Display):
-    """Says lines, few of them."""
+    """Says lines, few of them, without control characters."""
 
     _pace = Pace()
 
+    def heard(self, event: Event) -> None:
+        """Take an event in, and say what it is worth."""
+        before = self.progress
+        super().heard(event)
+        lines, self._pace = told(before, self.progress, event, self._pace)
+        for line in lines:
+            self.say(line)
+
     def say(self, line: str) -> None:
         """Say a line."""
-        self._say(line)
-
-    def _show(self, before: Progress, event: Event, now_s: float) -> None:
-        lines, self._pace = told(before, self.progress, event, self._pace, now_s)
-        for line in lines:
-            self._say(line)
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 class LiveDisplay(Display):
     """Changes a few lines of a terminal in place, and takes them away in the end."""
 
     def __init__(self, progress: Progress, console: Console, clock: Clock = time.monotonic) -> None:
-        super().__init__(progress, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), clock)
+        super().__init__(progress, clock)
         self._console = console
         # Another thread draws; the progress is a frozen value, so it needs no lock.
-        self._live = Live(
-            get_renderable=self._view, console=console, refresh_per_second=_FRAMES_PER_S, transient=True
-        )
+        self._live = Live(get_renderable=self._view, console=console, refresh_per_second=_FRAMES_PER_S, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -87,30 +85,50 @@ class LiveDisplay(Display):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
+    def heard(self, event: Event) -> None:
+        """Take an event in, and say what shall stay."""
+        before = self.progress
+        super().heard(event)
+        for line in lasting(before, self.progress, event):
+            self.say(line)
+
     def say(self, line: str) -> None:
         """Say a line above those that change."""
-        self._say(line)
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _show(self, before: Progress, event: Event, now_s: float) -> None:
-        if isinstance(event, Ended) and event.outcome.failure is not None:
-            self._say(failed(event))
-        if isinstance(event, Built) and before.built < self.progress.built == len(self.progress.configurations):
-            self._say(built(self.progress, now_s))
-
-    def _view(self) -> object:
+    def _view(self) -> RenderableType:
         width, height = self._console.size
         return view(self.progress, self._clock(), width, height, is_stopping=self._is_stopping)
 
 
-def make_display(progress: Progress, form: Form | None = None) -> Display:
-    """Return a display of a form; by default live in a terminal and plain elsewhere."""
-    if form is None:
-        form = "live" if sys.stdout.isatty() and not Console().is_dumb_terminal else "plain"
+def display_of(job: Job, form: Form | None = None, clock: Clock = time.monotonic) -> Display:
+    """Return a display of a job, having said what the job is and where it goes on.
+
+    `form`: by default live in a terminal and plain elsewhere.
+    """
+    experiment = job.specification.experiment
+    earlier = _earlier(job) if job.has_begun else None
+    progress = Progress.of(
+        job.configurations, job.specification.ring, job.stations, clock(), experiment.objective, earlier
+    )
+    display = _make(progress, form or fitting_form(), clock)
+    for line in (headline(job), beginning(progress)):
+        if line:
+            display.say(line)
+    return display
+
+
+def fitting_form() -> Form:
+    """Return the form that fits standard output."""
+    return "live" if sys.stdout.isatty() and not Console().is_dumb_terminal else "plain"
+
+
+def _earlier(job: Job) -> Earlier:
+    reader = Reader(job.store, job.specification.experiment.name)
+    return Earlier(reader.hops(), reader.last_histories(), reader.outcomes())
+
+
+def _make(progress: Progress, form: Form, clock: Clock) -> Display:
     if form == "live":
-        return LiveDisplay(progress, Console())
-    return PlainDisplay(progress, _print) if form == "plain" else Display(progress, _print)
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        return LiveDisplay(progress, Console(), clock)
+    return PlainDisplay(progress, clock) if form == "plain" else Display(progress, clock)

@@ -20,7 +20,7 @@ from modelhopper_trainer.packing.fields import (
     read_fields,
 )
 from modelhopper_trainer.packing.labels import Tally
-from modelhopper_trainer.packing.outputs import Kinds, classes_of, kinds_of, widths_of
+from modelhopper_trainer.packing.outputs import Kinds, class_rows, classes_of, kinds_of, widths_of
 from modelhopper_trainer.packing.place import building, refuse_existing
 from modelhopper_trainer.packing.scatter import scatter
 from modelhopper_trainer.packing.selection import Fields, Names, select
@@ -84,7 +84,13 @@ def pack(  # noqa: PLR0913
     with building(out, overwrite=overwrite) as folder:
         written = _scattered(data, [*inputs, *outputs], folder, (rows, shards, seed), batch_rows)
         manifest = Manifest(
-            inputs=tuple(forms[0]), outputs=tuple(forms[1]), normalize=scale, seed=seed, rows=rows, shards=written
+            inputs=tuple(forms[0]),
+            outputs=tuple(forms[1]),
+            normalize=scale,
+            seed=seed,
+            rows=rows,
+            class_rows={name: class_rows(found, tallies[name]) for name, found in classes.items() if found},
+            shards=written,
         )
         (folder / MANIFEST_NAME).write_bytes(manifest.to_json())
     return manifest

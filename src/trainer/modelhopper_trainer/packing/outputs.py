@@ -72,6 +72,14 @@ def classes_of(
     return Classes(values, width, codes)
 
 
+def class_rows(classes: Classes, tally: Tally) -> tuple[int, ...]:
+    """Return how many rows each class has, in the order of class indices; padding classes have none."""
+    rows = [0] * classes.width
+    for place, count in tally.counts.items():
+        rows[classes.codes[place]] += count
+    return tuple(rows)
+
+
 def _training_classes(source: Source, name: str, tally: Tally, training: Training) -> Classes:
     output = training.output(name)
     codes, lacking = match_classes(tally, output.classes, untyped=source.untyped)

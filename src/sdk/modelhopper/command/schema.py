@@ -1,0 +1,88 @@
+"""The JSON schema of the experiment file: pydantic's, with the short forms that are read before pydantic checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelhopper_contract.experiment import CHOICE_KEYS, COMPILE_KEYS, Compile, Experiment, Fit
+
+Schema = dict[str, Any]
+
+
+def experiment_schema() -> Schema:
+    """Return the schema. What it accepts, the reader of the file reads; what it refuses, the reader refuses."""
+    schema: Schema = _cleaned(Experiment.model_json_schema())
+    parts = schema["$defs"]
+    parts["Model"] = _model(parts["Model"])
+    model = {"$ref": "#/$defs/Model"}
+    several = schema["properties"]["models"]
+    schema["properties"]["models"] = {"anyOf": [several, {"type": "string"}], "description": _DESCRIPTIONS["models"]}
+    several["additionalProperties"] = model
+    parts["Grid"]["properties"]["space"] = _space(varied=True)
+    parts["Explicit"]["properties"]["configurations"]["items"] = _space(varied=False)
+    for name in ("Grid", "Explicit"):
+        parts[name]["required"] = ["method", *parts[name]["required"]]
+    for key, text in _DESCRIPTIONS.items():
+        schema["properties"][key]["description"] = text
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "modelhopper experiment", **schema}
+
+
+# What an editor shows beside a key.
+_DESCRIPTIONS = {
+    "name": "Results are kept under this name: lower-case letters, digits and -.",
+    "data": "Folders made by `modelhopper pack`.",
+    "models": "Models by name: `file.py:function`, or `{build: file.py:function, layers: 3}`, .json, or .keras.",
+    "compile": "Keras compile parameters that are the same for all configurations.",
+    "fit": "Keras fit parameters of one hop that are the same for all configurations.",
+    "search": "What varies.",
+    "iterations": "Passes over all training data.",
+    "evaluate_every": "Iterations between evaluations; by default only the last is evaluated.",
+    "objective": "What ranks configurations, such as `validation accuracy`.",
+    "seed": "The same seed gives the same results.",
+    "devices": "What stations run on; never changes a result, but for `threads`.",
+    "store": "A folder or s3://bucket/prefix for everything that a run keeps.",
+    "keep_checkpoints": "`last`, or one per iteration.",
+}
+
+
+def _cleaned(schema: Any) -> Any:
+    """Leave out pydantic's titles, which repeat the keys, and its discriminator, which is OpenAPI's."""
+    if isinstance(schema, list):
+        return [_cleaned(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    dropped = {"title", "discriminator"} if not _is_properties(schema) else set()
+    return {key: _cleaned(value) for key, value in schema.items() if key not in dropped}
+
+
+def _is_properties(schema: Schema) -> bool:
+    # A field may be called `title`; then its value is a schema, not a text.
+    return isinstance(schema.get("title"), dict)
+
+
+def _model(long: Schema) -> Schema:
+    short = {"type": "string", "description": "file.py:function, a .json or a .keras file"}
+    return {"anyOf": [short, {**long, "additionalProperties": True}]}
+
+
+def _space(*, varied: bool) -> Schema:
+    """Return what may stand in a search's space, where lists of values are given, or in one configuration."""
+    fields = Compile.model_json_schema()["properties"] | Fit.model_json_schema()["properties"]
+    each = {
+        key: _cleaned({k: v for k, v in fields[key].items() if k != "default"}) for key in CHOICE_KEYS if key in fields
+    }
+    each["model"] = {"anyOf": [{"type": "string"}, _named()]}
+    each["optimizer"] = {"anyOf": [{"type": "string"}, _named()]}
+    if varied:
+        each = {key: {"anyOf": [{"type": "array", "minItems": 1}, one]} for key, one in each.items()}
+    for key in each:
+        what = "Keras compile" if key in COMPILE_KEYS else "a model's name" if key == "model" else "Keras fit"
+        each[key] = {
+            **each[key],
+            "description": f"{what}: {'one value, or a list of values' if varied else 'its value'}",
+        }
+    return {"type": "object", "properties": each, "additionalProperties": False}
+
+
+def _named() -> Schema:
+    return {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}

@@ -1,0 +1,54 @@
+"""The files that `modelhopper init` writes."""
+
+from __future__ import annotations
+
+EXPERIMENT = """\
+# An experiment: what to train on what. `modelhopper configs experiment.yaml` lists what it makes,
+# `modelhopper run experiment.yaml` trains it.
+
+name: {name}                # its results are kept under this name
+
+data:                       # packed by `modelhopper pack`; paths begin at this file's folder
+  train: data/train
+  validation: data/validation
+
+models:                     # file.py:function, called with the parameters beside it
+  small: models.py:mlp
+  deep: {{build: models.py:mlp, layers: 3}}
+
+compile:                    # Keras' compile parameters, the same for all configurations
+  loss: categorical_crossentropy
+  metrics: [accuracy]
+
+fit:                        # Keras' fit parameters, the same for all configurations
+  epochs: 1                 # passes over a shard before a model hops on
+
+search:
+  method: grid              # all combinations; or `list`, with `configurations:`
+  space:                    # what varies
+    model: [small, deep]
+    optimizer:              # each optimizer expands by its own parameters only
+      - {{name: Adam, learning_rate: [0.001, 0.01]}}
+      - {{name: SGD, learning_rate: 0.1, momentum: [0.0, 0.9]}}
+    batch_size: [8, 32]
+
+iterations: 10              # passes over all training data
+evaluate_every: 5           # iterations; by default only after the last
+objective: validation accuracy
+seed: 1                     # the same seed gives the same results, bit for bit on a CPU
+"""
+
+MODELS = '''\
+"""The models of experiment.yaml. A function returns a Keras model; its parameters can vary in the search."""
+
+import keras
+
+
+def mlp(layers=2, units=16):
+    """Dense layers for rows of 4 numbers in 3 classes: change these two to what your data holds."""
+    return keras.Sequential(
+        [keras.Input((4,))]
+        + [keras.layers.Dense(units, activation="relu") for _ in range(layers)]
+        + [keras.layers.Dense(3, activation="softmax")]
+    )
+'''

@@ -1,0 +1,158 @@
+"""The results of a run: read from the store, at any time, from any process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelhopper import export
+from modelhopper.candidate import Candidate
+from modelhopper.history import RunHistory, make_history, train_seconds
+from modelhopper.leaderboard import Leaderboard, Row, leaderboard, make_rows
+from modelhopper.metrics import Metric, choose, recorded
+from modelhopper.reading import Reader, experiment_names
+from modelhopper.status import Status, make_status
+from modelhopper_contract.errors import ObjectNotFound, UserError
+from modelhopper_contract.nearest import did_you_mean
+from modelhopper_contract.records import Stay
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Store
+from modelhopper_contract.stores import open_store
+
+DEFAULT_STORE = "runs"
+
+_WHAT = ("leaderboard", "history")
+
+
+def open_run(name: str | Path, store: str | Store = DEFAULT_STORE) -> Run:
+    """Open the results of an experiment: "iris" in `store`, or with its place, "runs/iris" or "s3://bucket/iris".
+
+    Raises UserError, with the nearest name, when there is no such experiment.
+    """
+    opened, experiment = _place(str(name), store)
+    run = Run(opened, experiment)
+    if not opened.list(run.reader.names.specification()):
+        known = experiment_names(opened)
+        there = f"it has {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}" if known else "it has none"
+        listing = f" `modelhopper status --store {opened.url}` lists them." if known else ""
+        raise UserError(
+            f"{opened.url} has no experiment `{experiment}`: {there}.{did_you_mean(experiment, known)}{listing}"
+        )
+    return run
+
+
+class Run:
+    """An experiment's results: as far as they are, while it runs, after it was interrupted, and when it is complete.
+
+    Every method reads the store anew. Only using a model starts TensorFlow.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self.reader = Reader(store, name)
+
+    @property
+    def url(self) -> str:
+        """Where the results are."""
+        store = self.reader.store.url
+        return f"{store}{'' if store.endswith((':', '/')) else '/'}{self.name}"
+
+    def status(self) -> Status:
+        """Return how far the run is."""
+        reader, specification = self.reader, self._specification()
+        stays = reader.stays()
+        try:
+            board = self._leaderboard(specification, stays, None, lower_is_better=None)
+        except UserError:  # the objective is not recorded, and how far the run is does not depend on it
+            board = self._leaderboard(specification, stays, "loss", lower_is_better=None)
+        stations = sorted({stay.station for stay in stays})
+        return make_status(specification, board, reader.outcomes(), reader.hops(), stations, reader.changed_s())
+
+    def leaderboard(self, metric: str | None = None, *, lower_is_better: bool | None = None) -> Leaderboard:
+        """Return all configurations, the best first, by their last evaluated iteration.
+
+        `metric`: such as "validation accuracy", "training loss" or "accuracy", which is of the validation data where
+        there is any; by default the experiment's objective, else the first compiled metric, else the loss. Losses and
+        errors are better when lower, everything else when higher, unless `lower_is_better` says. Equal values are
+        ordered by loss, then by number; NaN comes after numbers, and failed configurations come last.
+        """
+        return self._leaderboard(self._specification(), self.reader.stays(), metric, lower_is_better=lower_is_better)
+
+    def history(self, number: int | None = None) -> RunHistory:
+        """Return the metrics of one configuration, or of all, at every evaluated iteration."""
+        if number is not None:
+            self._check_number(number)
+        # The clock of the run begins with its first stay, whichever configuration that was of.
+        stays = self.reader.stays()
+        began_s = min((stay.started_s for stay in stays), default=None)
+        return make_history(self.reader.histories(number), stays, self._specification().shards, began_s)
+
+    def best(self, metric: str | None = None, *, lower_is_better: bool | None = None) -> Candidate:
+        """Return the configuration at the top of the leaderboard; raise UserError before any is evaluated."""
+        board = self.leaderboard(metric, lower_is_better=lower_is_better)
+        for row in board.rows[:1]:
+            if row.failure is None and board.metric.of(row.history) is not None:
+                return self._candidate(row)
+        failed = sum(row.failure is not None for row in board.rows)
+        why = "every configuration failed" if failed == len(board.rows) else "nothing is evaluated yet"
+        raise UserError(f"{self.name} has no best configuration: {why}. `modelhopper status {self.name}` shows more.")
+
+    def configuration(self, number: int) -> Candidate:
+        """Return one configuration by its number."""
+        self._check_number(number)
+        return self._candidate(next(row for row in self.leaderboard().rows if row.number == number))
+
+    def export(self, path: str | Path, what: str = "leaderboard", format: str | None = None) -> None:  # noqa: A002
+        """Write the leaderboard or the history to a file that ends in .csv, .json or .parquet, whole or not at all.
+
+        Times are in seconds. `format` says the format where the file's name does not.
+        """
+        if what not in _WHAT:
+            raise UserError(f"`{what}` cannot be exported: use {' or '.join(_WHAT)}.{did_you_mean(what, _WHAT)}")
+        found = self.leaderboard() if what == "leaderboard" else self.history()
+        export.write(found.records(), Path(path), format)
+
+    def __repr__(self) -> str:
+        return self.status().text()
+
+    def _specification(self) -> Specification:
+        try:
+            return self.reader.specification()
+        except ObjectNotFound as error:
+            raise UserError(f"{self.url} holds no experiment any more, or none that has begun.") from error
+
+    def _leaderboard(
+        self, specification: Specification, stays: list[Stay], metric: str | None, *, lower_is_better: bool | None
+    ) -> Leaderboard:
+        reader = self.reader
+        histories = reader.last_histories()
+        outcomes, hops = reader.outcomes(), reader.hops()
+        rows = make_rows(specification, reader.configurations, histories, outcomes, hops, train_seconds(stays))
+        chosen = self._metric(specification, rows, metric, lower_is_better=lower_is_better)
+        return leaderboard(specification, rows, chosen)
+
+    def _metric(
+        self, specification: Specification, rows: list[Row], metric: str | None, *, lower_is_better: bool | None
+    ) -> Metric:
+        known = recorded(row.history for row in rows if row.history)
+        objective, configurations = specification.experiment.objective, self.reader.configurations
+        return choose(metric, objective, configurations, known, lower_is_better=lower_is_better)
+
+    def _candidate(self, row: Row) -> Candidate:
+        configuration = next(one for one in self.reader.configurations if one.number == row.number)
+        return Candidate(row, self.history(row.number), configuration, self._specification(), self.reader)
+
+    def _check_number(self, number: int) -> None:
+        count = len(self.reader.configurations)
+        if not 1 <= number <= count:
+            raise UserError(f"{self.name} has no configuration {number}: they are numbered from 1 to {count}.")
+
+
+def _place(name: str, store: str | Store) -> tuple[Store, str]:
+    above, _, last = name.rstrip("/").rpartition("/")
+    if above or not isinstance(store, str):
+        return (open_store(above) if above else _opened(store)), last
+    return open_store(store), last
+
+
+def _opened(store: str | Store) -> Store:
+    return open_store(store) if isinstance(store, str) else store

@@ -1,0 +1,39 @@
+"""The few things that Keras does not offer publicly. No other module touches its private members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+
+
+def call_model(model: keras.Model, x: Any, *, training: bool) -> Any:
+    """Return a model's predictions; `training` is told to models that ask, as Keras' train_step does."""
+    return model(x, training=training) if model._call_has_training_arg else model(x)
+
+
+def compute_loss(model: keras.Model, x: Any, y: Any, predictions: Any, sample_weight: Any, *, training: bool) -> Any:
+    """Return a compiled model's loss, by its own `compute_loss` of whatever signature."""
+    return model._compute_loss(x=x, y=y, y_pred=predictions, sample_weight=sample_weight, training=training)
+
+
+def row_values(metric: keras.metrics.MeanMetricWrapper, y: Any, predictions: Any) -> Any:
+    """Return what a metric takes the mean of."""
+    return metric._fn(y, predictions, **metric._fn_kwargs)
+
+
+def outside_seed_state() -> Any | None:
+    """Return the variable of the generator that `keras.random` uses where a layer gives no seed, if any was made."""
+    generator = global_state.get_global_attribute("global_seed_generator")
+    return None if generator is None else generator.state
+
+
+def layer_sizes(model: keras.Model) -> Iterator[tuple[int, int]]:
+    """Yield, for each layer, its trainable numbers and the positions of its output (1 for a vector)."""
+    for layer in model._flatten_layers(include_self=False):
+        numbers = sum(int(np.prod(tuple(variable.shape))) for variable in layer._trainable_variables)
+        shape = tuple(layer.output.shape) if getattr(layer, "_inbound_nodes", None) else ()
+        yield numbers, int(np.prod([size or 1 for size in shape[1:-1]], dtype=np.int64))
