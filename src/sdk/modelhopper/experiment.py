@@ -100,7 +100,7 @@ def _plain(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _models(given: Any, folder: Path) -> Any:
     if isinstance(given, Mapping):
         return {name: _model(model, folder, ("models", str(name))) for name, model in given.items()}
-    return _model(given, folder, ("models",))
+    return {"model": _model(given, folder, ("models",))}
 
 
 def _model(given: Any, folder: Path, path: tuple[str, ...]) -> Any:

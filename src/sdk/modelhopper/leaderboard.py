@@ -91,7 +91,7 @@ class Leaderboard:
         columns = [Column("", [str(row.number) for row in rows], "configuration", importance=9)]
         columns += _setting_columns(rows)
         columns += _metric_columns(rows, self.metric)
-        if len({row.iteration for row in rows}) > 1:
+        if len({row.iteration for row in rows if row.failure is None}) > 1:
             columns.append(Column("iteration", [str(row.iteration) for row in rows], importance=2))
         columns.append(Column("time", [duration(row.train_s) for row in rows], importance=1))
         notes = {at: self._note(row.number, row.failure) for at, row in enumerate(rows) if row.failure}

@@ -14,6 +14,7 @@ import pydantic
 
 from modelhopper.references import plain, reference
 from modelhopper_contract import experiment as contract
+from modelhopper_contract.errors import SpecError
 
 
 @contextmanager
@@ -22,7 +23,10 @@ def explained(kind: type[contract.Part]) -> Iterator[None]:
     try:
         yield
     except pydantic.ValidationError as error:
-        raise contract.mistake(kind, error) from error
+        found = contract.mistake(kind, error)
+        if kind is not contract.Experiment:
+            found = SpecError(str(found).replace("a key of the experiment", f"a key of {kind.__name__}"), found.path)
+        raise found from error
 
 
 class Data(contract.Data):

@@ -68,7 +68,7 @@ def _named(value: Any, folder: Path, path: Path_, *, functions: bool) -> str:
         advice = (
             f'write it by its name and its parameters, as {{"name": "{kind}", ...}}, so that each station makes its own'
         )
-    raise SpecError(f"{where} is a {kind} object: {advice}.", path)
+    raise SpecError(f"{where} is an object of type {kind}: {advice}.", path)
 
 
 def _file(function: Any) -> Path:

@@ -76,8 +76,18 @@ class Table:
             cells.append(f"{span}{html.escape(self.notes[at])}</td>")
         return "".join(cells)
 
+    def _without_noted(self) -> list[Column]:
+        """Return the columns without the cells that a sentence replaces, which need no room."""
+        first = _first_number(self.columns)
+        return [
+            replace(column, cells=["" if row in self.notes else cell for row, cell in enumerate(column.cells)])
+            if at >= first
+            else column
+            for at, column in enumerate(self.columns)
+        ]
+
     def _fitting(self, width: int | None) -> list[Column]:
-        columns = list(self.columns)
+        columns = self._without_noted()
         while width is not None and sum(column.width + len(_GAP) for column in columns) - len(_GAP) > width:
             spare = min(reversed(columns), key=lambda column: column.importance)
             if spare.importance == max(column.importance for column in columns):

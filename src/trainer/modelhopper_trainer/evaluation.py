@@ -6,6 +6,7 @@ which all of Keras' metrics add up over batches. So the merged value is the same
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ class Evaluator:
         self._losses = {name: make_loss(given, assembly.folder, "none") for name, given in assembly.losses.items()}
         self._metrics = _make_metrics(assembly)
         self._batch = tf.function(self._evaluated, autograph=False, reduce_retracing=True)
+        # A station's writing thread merges while its training thread evaluates, through the same Keras variables.
+        self._variables = threading.Lock()
 
     def evaluate(self, pieces: Sequence[Fields] | Any) -> ShardMetrics:
         """Evaluate the loaded weights on rows that come in pieces of whole fields; an empty shard has no state."""
@@ -42,8 +45,10 @@ class Evaluator:
             rows += count
             for start in range(0, count, EVALUATION_ROWS):
                 chosen = tf.range(start, min(start + EVALUATION_ROWS, count))
-                for name, value in self._batch(dict(fields), chosen).items():
-                    values.setdefault(name, []).append(tf.nest.map_structure(np.asarray, value))
+                with self._variables:
+                    found = tf.nest.map_structure(np.asarray, self._batch(dict(fields), chosen))
+                for name, value in found.items():
+                    values.setdefault(name, []).append(value)
         return ShardMetrics(metrics={name: _state(parts, rows) for name, parts in values.items()})
 
     def merge(self, shards: Sequence[ShardMetrics]) -> dict[str, float]:
@@ -55,7 +60,8 @@ class Evaluator:
             if states[0].kind == "mean":
                 merged[name] = exact.value(sums[0], sum(state.rows for state in states))
             else:
-                merged |= _result(name, self._metrics[name][1], [exact.value(text) for text in sums])
+                with self._variables:
+                    merged |= _result(name, self._metrics[name][1], [exact.value(text) for text in sums])
         return merged
 
     def _evaluated(self, fields: Fields, chosen: tf.Tensor) -> dict[str, Any]:

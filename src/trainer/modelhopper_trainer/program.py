@@ -17,7 +17,7 @@ import tensorflow as tf
 from modelhopper_contract.errors import HopError
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.encoding import WEIGHT_FIELD, Fields, by_output
-from modelhopper_trainer.keras_internals import call_model, outside_seed_state
+from modelhopper_trainer.keras_internals import call_model, compute_loss, outside_seed_state
 from modelhopper_trainer.state import Array
 
 # Their draws depend on what the process did before, so a hop would not be a function of its checkpoint.

@@ -94,22 +94,25 @@ def _run(job: Job, form: Form | None) -> Display:
         with stoppable(display.stopping), display:
             run_job(job, display.heard)
     except Stopped as stopped:
-        typer.echo(_stopped(display), err=True)
+        typer.echo(f"Stopped; {_safe(_hops_in(job))}", err=True)
         raise typer.Exit(stopped.exit_code) from None
     except StoreUnavailable as error:
-        raise StoreUnavailable(f"{error} {_safe(display)}") from error
+        safe = _safe(display.progress.hops_done)
+        raise StoreUnavailable(f"{error} {safe[0].upper()}{safe[1:]}") from error
     return display
 
 
-def _stopped(display: Display) -> str:
-    return f"Stopped; {_safe(display)}"
+def _hops_in(job: Job) -> int:
+    """Return how many hops the store holds: stations do what they began before they stop."""
+    from modelhopper.reading import Reader
+
+    return sum(Reader(job.store, job.specification.experiment.name).hops().values())
 
 
-def _safe(display: Display) -> str:
-    done = display.progress.hops_done
-    if done == 0:
+def _safe(hops: int) -> str:
+    if hops == 0:
         return "no hop was done yet. Run the same command to begin again."
-    return f"everything up to hop {done:,} is safe. Run the same command to go on."
+    return f"everything up to hop {hops:,} is safe. Run the same command to go on."
 
 
 def _tell(job: Job, display: Display) -> None:

@@ -33,4 +33,4 @@ def _cell(value: Any) -> str:
         return value
     if isinstance(value, dict | list):
         return canonical_json(value).decode()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)

@@ -9,76 +9,80 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from modelhopper.display.progress import Bench, Progress
+from modelhopper.display.bench import Bench
+from modelhopper.display.progress import Progress
 from modelhopper.display.sentences import best, hops
 from modelhopper.display.words import count, duration, percent
 
-_LONGEST_BAR = 30
+_BAR = (6, 30)  # characters, at least and at most
 _LINES_BESIDE_STATIONS = 5
 
 
 def view(progress: Progress, now_s: float, width: int, height: int, *, is_stopping: bool = False) -> RenderableType:
     """Return what a terminal of this many columns and lines shows of a run."""
+    if is_stopping:
+        return Text("  stopping; what is done is safe")
     if progress.serving_s is None:
-        return _preparation(progress, now_s, width, is_stopping=is_stopping)
+        return _preparation(progress, now_s)
     shown = min(progress.stations, max(1, height - _LINES_BESIDE_STATIONS))
     more = progress.stations - shown
-    below = [Text(f"  and {count(more, 'more station')}", style="dim")] if more else []
-    return Group(_stations(progress, now_s, shown, width), *below, *_bottom(progress, now_s, width, is_stopping))
+    return Group(
+        _stations(progress, now_s, shown, width),
+        *([Text(f"  and {count(more, 'more station')}", style="dim")] if more else []),
+        *_bottom(progress, now_s, width),
+    )
 
 
-def _preparation(progress: Progress, now_s: float, width: int, *, is_stopping: bool) -> RenderableType:
+def _preparation(progress: Progress, now_s: float) -> RenderableType:
     total = len(progress.configurations)
-    if is_stopping:
-        said = "stopping"
-    elif progress.built == 0 or any(progress.earlier.done.values()):
-        said = f"starting {count(progress.stations, 'station')}, {duration(now_s - progress.began_s)}"
-    else:
+    said = f"starting {count(progress.stations, 'station')}"
+    if 0 < progress.built < total:
         said = f"built {progress.built} of {count(total, 'configuration')}"
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row("", ProgressBar(total=total, completed=progress.built, width=_bar_width(width)), Text(said))
-    return grid
+    return Text(f"  {said}, {duration(now_s - progress.began_s)}")
 
 
 def _stations(progress: Progress, now_s: float, shown: int, width: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    for _ in range(5):
-        grid.add_column(no_wrap=True)
-    for station in range(shown):
-        bench = progress.bench(station)
-        busy = f"busy {percent(progress.busy_share(now_s, station))}"
-        bar = ProgressBar(total=progress.ring.hops, completed=_reached(progress, bench), width=_bar_width(width))
-        grid.add_row("", f"station {station}", bar, _doing(progress, bench), busy)
+    rows = [
+        (
+            f"station {station}",
+            progress.bench(station),
+            f"busy {percent(progress.busy_share(now_s, station)):>5}",
+        )
+        for station in range(shown)
+    ]
+    widest = len(_training(progress, len(progress.configurations), progress.ring.iterations))
+    beside = 2 + len(rows[-1][0]) + 2 + 2 + widest + 4 + len("busy 100 %")
+    bar_width = min(max(width - beside, _BAR[0]), _BAR[1])
+    grid = Table.grid(padding=0)
+    for name, bench, busy in rows:
+        bar = ProgressBar(total=progress.ring.hops, completed=_reached(progress, bench), width=bar_width)
+        doing = _doing(progress, bench)
+        doing.pad_right(widest - len(doing))  # so that nothing jumps
+        grid.add_row(f"  {name}  ", bar, "  ", doing, f"    {busy}")
     return grid
 
 
 def _reached(progress: Progress, bench: Bench) -> int:
-    if bench.doing is None:
-        return 0
-    return max(bench.doing.hop, progress.done[bench.doing.configuration])
+    return 0 if bench.doing is None else max(bench.doing.hop, progress.done[bench.doing.configuration])
 
 
 def _doing(progress: Progress, bench: Bench) -> Text:
-    ring, event = progress.ring, bench.doing
-    # As wide as the widest, so that nothing jumps.
-    widest = len(f"configuration {len(progress.configurations)}, iteration {ring.iterations} of {ring.iterations}")
+    event = bench.doing
     if event is None:
-        return Text("waiting".ljust(widest), style="dim")
+        return Text("waiting", style="dim")
+    iteration = progress.ring.iteration(event.hop)
     if event.action == "evaluate":
-        said = f"configuration {event.configuration}, evaluation {ring.iteration(event.hop)}"
+        return Text(f"configuration {event.configuration}, evaluation {iteration}")
+    return Text(_training(progress, event.configuration, iteration + 1))
+
+
+def _training(progress: Progress, configuration: int, iteration: int) -> str:
+    return f"configuration {configuration}, iteration {iteration} of {progress.ring.iterations}"
+
+
+def _bottom(progress: Progress, now_s: float, width: int) -> Iterator[RenderableType]:
+    left, right = hops(progress, now_s), best(progress)
+    if 2 + len(left) + 4 + len(right) <= width:
+        yield Text(f"  {left}    {right}".rstrip())
     else:
-        said = f"configuration {event.configuration}, iteration {ring.iteration(event.hop) + 1} of {ring.iterations}"
-    return Text(said.ljust(widest))
-
-
-def _bottom(progress: Progress, now_s: float, width: int, is_stopping: bool) -> Iterator[RenderableType]:  # noqa: FBT001
-    left = "  stopping; what is done is safe" if is_stopping else f"  {hops(progress, now_s)}"
-    right = best(progress)
-    if len(left) + 4 + len(right) <= width:
-        yield Text(f"{left}    {right}".rstrip())
-    else:
-        yield from (Text(left), Text(f"  {right}"))
-
-
-def _bar_width(width: int) -> int:
-    return max(6, min(_LONGEST_BAR, width - 62))
+        yield from (Text(f"  {left}"), Text(f"  {right}"))

@@ -7,32 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from modelhopper.display.bench import Bench
 from modelhopper.metrics import Metric, choose, recorded
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Idle, Started, Trained
 from modelhopper_contract.records import Configuration, History, Outcome
 from modelhopper_contract.ring import Ring
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One station: what it does, and how long it has had work: from a start until it says that it is idle."""
-
-    doing: Started | None = None
-    since_s: float = 0.0  # when it began what it does
-    closed_s: float = 0.0  # busy before that
-
-    def started(self, event: Started, now_s: float) -> Bench:
-        """Return the station after it began something."""
-        return Bench(event, now_s, self.busy_s(now_s))
-
-    def idle(self, now_s: float) -> Bench:
-        """Return the station after its inbox was empty."""
-        return Bench(None, now_s, self.busy_s(now_s))
-
-    def busy_s(self, now_s: float) -> float:
-        """Return how long it has been busy until now."""
-        return self.closed_s + (now_s - self.since_s if self.doing else 0.0)
 
 
 @dataclass(frozen=True)
@@ -62,6 +42,8 @@ class Progress:
     built: int = 0
     serving_s: float | None = None  # when the first station began the first hop
     benches: Mapping[int, Bench] = field(default_factory=dict)
+    settled_stays: int = 0  # stays that began with a compiled program
+    settled_work: float = 0.0  # the cost of their hops
     estimate: tuple[float, float] | None = None  # when it was made, and the time that was left then
 
     @classmethod
@@ -173,12 +155,19 @@ class Progress:
             case Idle():
                 change = {"benches": {**self.benches, event.station: self.bench(event.station).idle(now_s)}}
             case Trained():
-                hops = max(event.end_hop, self.done[event.configuration])
-                change = {"done": {**self.done, event.configuration: hops}}
+                change = self._trained(event)
             case Evaluated():
                 change = {"histories": {**self.histories, event.history.configuration: event.history}}
             case Ended():
                 change = {"outcomes": {**self.outcomes, event.outcome.configuration: event.outcome}}
+        return change
+
+    def _trained(self, event: Trained) -> dict[str, Any]:
+        number = event.configuration
+        change: dict[str, Any] = {"done": {**self.done, number: max(event.end_hop, self.done[number])}}
+        if not self.bench(event.station).is_first("train", number, event.first_hop):
+            work = (event.end_hop - event.first_hop) * self.costs[number]
+            change |= {"settled_stays": self.settled_stays + 1, "settled_work": self.settled_work + work}
         return change
 
     def _is_failed(self, number: int) -> bool:
@@ -186,16 +175,29 @@ class Progress:
 
 
 def _estimate(progress: Progress, now_s: float) -> tuple[float, float] | None:
-    """Return the time now and the time left; None while each station has done less than two hops or so."""
-    before = progress.earlier.done
-    new = {n: hops - before.get(n, 0) for n, hops in progress.done.items()}
-    work = sum(hops * progress.costs[n] for n, hops in new.items())
-    # Work is counted when a stay is over, so busy time is, too: the stays in progress are left out of the speed.
-    busy_s = sum(bench.closed_s for bench in progress.benches.values())
-    if sum(new.values()) < 2 * progress.stations or busy_s <= 0 or work <= 0:
+    """Return the time now and the time left; None before each station has done about two stays."""
+    speed = _speed(progress)
+    if speed is None:
         return None
     unfinished = {n: hops for n, hops in progress.done.items() if n not in progress.outcomes}
     remaining = [(progress.ring.hops - hops) * progress.costs[n] for n, hops in unfinished.items()]
     # A configuration is at one station at a time, so a run lasts at least as long as its longest one.
     at_least = max(sum(remaining) / progress.stations, max(remaining, default=0.0))
-    return now_s, at_least * busy_s / work
+    return now_s, at_least / speed
+
+
+def _speed(progress: Progress) -> float | None:
+    """Return the cost that a station works off in a second.
+
+    Stays that compiled a program are left out, unless a tenth of the run brought no others. Work is counted when a stay
+    is over, so busy time is, too: what is in progress adds to neither.
+    """
+    benches = progress.benches.values()
+    settled_s = sum(bench.settled_s for bench in benches)
+    if progress.settled_stays >= 2 * progress.stations and settled_s > 0:
+        return progress.settled_work / settled_s
+    new = {n: hops - progress.earlier.done.get(n, 0) for n, hops in progress.done.items()}
+    work = sum(hops * progress.costs[n] for n, hops in new.items())
+    busy_s = sum(bench.closed_s for bench in benches)
+    is_known = sum(new.values()) >= max(2 * progress.stations, progress.hops / 10)
+    return work / busy_s if is_known and busy_s > 0 and work > 0 else None

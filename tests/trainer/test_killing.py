@@ -1,0 +1,130 @@
+"""Real processes, really killed: the local engine's claim, from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from modelhopper_contract.stores import open_store
+from modelhopper_contract.stores.memory import MemoryStore
+
+from tests.trainer.small_run import SmallRun
+
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
+# Runs the small experiment with two stations, and prints one line per event, so that the test knows where it is.
+RUN = """
+import sys
+from pathlib import Path
+from modelhopper.running import make_ready, run_job
+from tests.trainer.small_run import experiment_in
+
+if __name__ == "__main__":
+    specification, _ = experiment_in(Path(sys.argv[1]), **LENGTH)
+    experiment = specification.experiment.model_copy(
+        update={"devices": specification.experiment.devices.model_copy(update={"stations": 2, "kind": "cpu"})}
+    )
+    job = make_ready(experiment, Path(sys.argv[1]), store=sys.argv[2])
+    run_job(job, lambda event: print(event.kind, getattr(event, "action", ""), flush=True))
+    print("finished", flush=True)
+"""
+
+LENGTH = {"iterations": 12, "evaluate_every": 4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("killed")
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> dict[str, bytes]:
+    run = SmallRun.prepare(folder, **LENGTH)
+    store = MemoryStore()
+    run.begin(store)
+    run.finish(store, 1)
+    return {name: data for name, data in run.results(store).items() if "/metrics/" not in name}
+
+
+def start(folder: Path, store: str) -> subprocess.Popen[str]:
+    script = textwrap.dedent(RUN).replace("**LENGTH", f"**{LENGTH!r}")
+    path = folder / "run.py"
+    path.write_text(script)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])}
+    return subprocess.Popen(
+        [sys.executable, str(path), str(folder), store], stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def read_until(process: subprocess.Popen[str], kind: str, count: int) -> None:
+    """Read events until `count` of a kind were seen."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        count -= line.startswith(kind)
+        if count <= 0:
+            return
+    raise AssertionError(f"the run ended before it was killed, {count} `{kind}` short")
+
+
+def finish(folder: Path, store: str) -> None:
+    """Run the same again."""
+    with start(folder, store) as again:
+        assert again.communicate()[0].endswith("finished\n")
+
+
+def kill_a_station(process: subprocess.Popen[str]) -> None:
+    psutil.Process(process.pid).children()[0].kill()
+
+
+def kill_the_parent(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+
+
+def kill_everything(process: subprocess.Popen[str]) -> None:
+    stations = psutil.Process(process.pid).children()
+    process.kill()
+    for station in stations:
+        station.kill()
+    process.wait()
+
+
+def terminate_a_station(process: subprocess.Popen[str]) -> None:
+    psutil.Process(process.pid).children()[-1].send_signal(signal.SIGTERM)
+
+
+def results(folder: Path, store: str) -> dict[str, bytes]:
+    opened = open_store(store)
+    kept = ("checkpoints", "history", "outcomes")
+    return {e.name: opened.get(e.name) for e in opened.list("small/") if e.name.split("/")[1] in kept}
+
+
+@pytest.mark.parametrize("kill", [kill_a_station, kill_the_parent, kill_everything, terminate_a_station])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    folder: Path, expected: dict[str, bytes], tmp_path: Path, kill: Callable[[subprocess.Popen[str]], None]
+) -> None:
+    store = str(tmp_path / "runs")
+    with start(folder, store) as first:
+        read_until(first, "trained", 7)
+        kill(first)
+        alive = first.poll() is None  # the engine starts a dead station again by itself
+        assert not alive or first.communicate()[0].endswith("finished\n")
+    if not alive:
+        finish(folder, store)
+    assert results(folder, store) == expected
+
+
+def test_a_run_killed_while_preparing_begins_anew(folder: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+    store = str(tmp_path / "runs")
+    with start(folder, store) as first:
+        read_until(first, "built", 2)
+        kill_everything(first)
+    finish(folder, store)
+    assert results(folder, store) == expected
