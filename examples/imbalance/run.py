@@ -1,6 +1,6 @@
 """Trains what experiment.yaml says, and lets the best model say which rows are rare.
 
-    python examples/imbalance/run.py
+python examples/imbalance/run.py
 """
 
 from pathlib import Path

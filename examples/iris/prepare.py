@@ -1,6 +1,6 @@
 """Packs scikit-learn's iris data: 120 rows to train on, in 4 shards, and 30 to validate with.
 
-    python examples/iris/prepare.py
+python examples/iris/prepare.py
 """
 
 from pathlib import Path

@@ -18,6 +18,7 @@ from rich.console import Console
 from modelhopper.metrics import is_lower_better
 from modelhopper.results import Run, open_run
 from modelhopper_contract.errors import UserError
+from modelhopper_contract.store import Entry
 from modelhopper_contract.stores.directory import DirectoryStore
 from modelhopper_contract.stores.memory import MemoryStore
 from tests.sdk.synthetic import BEGAN_S, SyntheticRun, whole_run
@@ -331,3 +332,36 @@ def test_began_s_is_what_wall_time_counts_from() -> None:
     written = whole_run(MemoryStore())
     stays = run_of(written).reader.stays()
     assert min(stay.started_s for stay in stays) == BEGAN_S
+
+
+class CountingStore(MemoryStore):
+    """Counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listings = self.reads = 0
+
+    def list(self, prefix: str) -> list[Entry]:
+        self.listings += 1
+        return super().list(prefix)
+
+    def get(self, name: str) -> bytes:
+        self.reads += 1
+        return super().get(name)
+
+
+def test_more_configurations_need_no_more_listings_and_nothing_is_fetched_twice() -> None:
+    counted = []
+    for count in (2, 40):
+        store = CountingStore()
+        written = SyntheticRun(store, search={"method": "grid", "space": {"batch_size": list(range(1, count + 1))}},
+                               models="models.py:mlp")  # fmt: skip
+        for number in range(1, count + 1):
+            written.finished(number, accuracy=0.5, loss=1)
+        run, store.listings = run_of(written), 0
+        run.leaderboard()
+        counted.append(store.listings)
+        store.reads = 0
+        run.leaderboard()
+        assert store.reads == 1  # the specification
+    assert counted[0] == counted[1]

@@ -32,9 +32,9 @@ def line_of(root: yaml.Node, path: Path, message: str) -> int | None:
     word = re.search(r"`([^`]+)`", message)
     if word is not None:
         for place in places or [Place(0, 0, root)]:
-            mentions = list(_mentions(place.node, word[1], set()))
-            if mentions and (places or len(mentions) == 1):
-                return mentions[0]
+            mentioned = next(_mentions(place.node, word[1], set()), None)
+            if mentioned is not None:
+                return mentioned
     return places[0].line if places else None
 
 

@@ -35,6 +35,11 @@ class Assembly:
     folder: Path
 
     @property
+    def jit_compile(self) -> bool:
+        """Whether the user asked for XLA."""
+        return bool(self.configuration.compile.get("jit_compile", False))
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Output names, in the data's order."""
         return tuple(output.name for output in self.encoding.outputs)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from modelhopper_contract import experiment
 from modelhopper_contract.errors import SpecError
@@ -21,16 +24,30 @@ def build_model(model: experiment.Model, parameters: Mapping[str, Any], folder: 
     """
     # Layers are numbered per process ("dense_7"); starting anew gives equal configurations equal names.
     keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed)
-    if model.is_function:
-        built = call(model.build, load_function(model.build, folder), parameters)
-    elif model.build.endswith(".json"):
-        built = _from_json(_existing(model.build, folder))
-    else:
-        built = _from_keras_file(_existing(model.build, folder))
+    with _seeded(seed):
+        built = _built(model, parameters, folder)
     if not isinstance(built, keras.Model):
         raise SpecError(f"`{model.build}` returned a {type(built).__name__}: it must return a keras.Model.")
     return built
+
+
+def _built(model: experiment.Model, parameters: Mapping[str, Any], folder: Path) -> Any:
+    if model.is_function:
+        return call(model.build, load_function(model.build, folder), parameters)
+    path = _existing(model.build, folder)
+    return _from_json(path) if model.build.endswith(".json") else _from_keras_file(path)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed what builds a model, and give Python's and numpy's random states back: they may be a notebook's."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 -- Keras seeds this one
+    try:
+        keras.utils.set_random_seed(seed)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _existing(build: str, folder: Path) -> Path:

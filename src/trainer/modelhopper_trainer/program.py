@@ -35,6 +35,9 @@ class Program:
         self.model = assembly.model
         self._variables = assembly.variables.all
         self._values = [variable.value for variable in self._variables.values()]
+        # XLA needs fixed shapes, so it compiles the step, once for each size of batch, and not the loop around it.
+        step = self._trained_step
+        self._step = tf.function(step, autograph=False, jit_compile=True) if assembly.jit_compile else step
         self._pass = tf.function(self._trained_pass, autograph=False, reduce_retracing=True)
         self._assign = tf.function(self._assigned, autograph=False)
         self._snapshot = tf.function(lambda: [tf.identity(v) for v in self._values], autograph=False)
@@ -85,7 +88,7 @@ class Program:
         start = (tf.constant(0), tf.constant(0.0, tf.float64))
         return tf.while_loop(lambda at, _: at < rows, train_batch, start, parallel_iterations=1)[1]
 
-    def _step(self, batch: Fields) -> tf.Tensor:
+    def _trained_step(self, batch: Fields) -> tf.Tensor:
         # Keras' own train_step (keras.src.backend.tensorflow.trainer), less the metrics.
         encoding, model = self.assembly.encoding, self.model
         x, targets = encoding.encode_inputs(batch), encoding.encode_outputs(batch)

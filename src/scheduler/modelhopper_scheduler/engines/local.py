@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from modelhopper_scheduler.engines.station_process import StationProcess
 
 _MOST_DEATHS_AT_A_HOP = 3
 _MOST_DEATHS_WITHOUT_PROGRESS = 6
-_STOP_TIMEOUT_S = 5.0
+_STOP_TIMEOUT_S = 30.0  # to write what is waiting, when all is done
+_INTERRUPTED_TIMEOUT_S = 2.0  # a hop in progress is dropped, and will be done again
 
 
 class LocalEngine:
@@ -60,11 +62,12 @@ class LocalEngine:
             self._start(station)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        deadline = time.monotonic() + (_STOP_TIMEOUT_S if kind is None else _INTERRUPTED_TIMEOUT_S)
         for process in self._processes.values():
             process.send(Stop())
         for process in self._processes.values():
-            process.stop(_STOP_TIMEOUT_S)
+            process.stop(deadline - time.monotonic())
         self._selector.close()
 
     def prepare(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from modelhopper_contract.log_lines import last_lines
 from modelhopper_contract.messages import Command, Event, Started, read_event
 
 _MODULE = "modelhopper_trainer"
@@ -73,14 +73,11 @@ class StationProcess:
     def stop(self, timeout_s: float) -> None:
         """End the process: given `timeout_s` to end by itself, then by force. Nothing in the store is lost."""
         self._close_input()
-        for ask in (None, signal.SIGTERM, signal.SIGKILL):
-            if ask is not None:
-                self._process.send_signal(ask)
-            try:
-                self._process.wait(timeout_s)
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        try:
+            self._process.wait(max(0.0, timeout_s))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self.events_fd)
 
     def exit_code(self) -> int:
@@ -91,7 +88,7 @@ class StationProcess:
         """Return the end of the log."""
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - (1 << 16)))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+            return "\n".join(last_lines(file.read().decode(errors="replace"), count))
 
     def _close_input(self) -> None:
         with contextlib.suppress(BrokenPipeError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelhopper_contract.errors import UserError
+from modelhopper_contract.log_lines import last_lines
 from modelhopper_contract.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _ends_of_logs(run: Run, station: int | None) -> str:
 
 
 def _end(text: str) -> str:
-    lines = text.splitlines()[-_LAST_LINES:] or ["(empty)"]
+    lines = last_lines(text, _LAST_LINES) or ["(empty)"]
     return "\n".join(f"  {line}" for line in lines)
 
 

@@ -54,6 +54,8 @@ def _stations(progress: Progress, now_s: float, shown: int, width: int) -> Rende
     beside = 2 + len(rows[-1][0]) + 2 + 2 + widest + 4 + len("busy 100 %")
     bar_width = min(max(width - beside, _BAR[0]), _BAR[1])
     grid = Table.grid(padding=0)
+    for _ in range(5):
+        grid.add_column(no_wrap=True)
     for name, bench, busy in rows:
         bar = ProgressBar(total=progress.ring.hops, completed=_reached(progress, bench), width=bar_width)
         doing = _doing(progress, bench)

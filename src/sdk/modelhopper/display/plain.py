@@ -36,7 +36,8 @@ def told(before: Progress, now: Progress, event: Event, pace: Pace) -> tuple[lis
         pace = replace(pace, news_s=now_s)
     if pace.progress_s == float("-inf"):
         pace = replace(pace, progress_s=now.began_s)
-    if now_s - pace.progress_s >= _gap_s(now_s - now.began_s):
+    has_more = before.built < now.built < len(now.configurations) or now.serving_s is not None
+    if has_more and now_s - pace.progress_s >= _gap_s(now_s - now.began_s):
         lines.append(_progress(now))
         pace = replace(pace, progress_s=now_s)
     return lines, pace

@@ -155,7 +155,8 @@ class Progress:
             case Idle():
                 change = {"benches": {**self.benches, event.station: self.bench(event.station).idle(now_s)}}
             case Trained():
-                change = self._trained(event)
+                bench = self.bench(event.station).trained(event, now_s)
+                change = {"benches": {**self.benches, event.station: bench}, **self._trained(event)}
             case Evaluated():
                 change = {"histories": {**self.histories, event.history.configuration: event.history}}
             case Ended():
