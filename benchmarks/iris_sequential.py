@@ -13,7 +13,9 @@ from sklearn.model_selection import train_test_split
 
 def main():
     iris = load_iris()
-    x, x_valid, y, y_valid = train_test_split(iris.data, iris.target, test_size=30, random_state=1, stratify=iris.target)
+    x, x_valid, y, y_valid = train_test_split(
+        iris.data, iris.target, test_size=30, random_state=1, stratify=iris.target
+    )
     y, y_valid = np.eye(3)[y], np.eye(3)[y_valid]
     scores = []
     for hidden in (2, 3):

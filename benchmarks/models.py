@@ -37,4 +37,6 @@ def image_cnn():
 
 def megabyte_mlp():
     """263,663 numbers, 1.05 MB of weights."""
-    return keras.Sequential([keras.Input((4,)), layers.Dense(511, "relu"), layers.Dense(507), layers.Dense(3, "softmax")])
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Dense(511, "relu"), layers.Dense(507), layers.Dense(3, "softmax")]
+    )

@@ -1,6 +1,6 @@
 """Runs all benchmarks and prints a table in Markdown: `make bench`. Nothing else should run on the machine.
 
-    python benchmarks/run.py [--repeats N] [--write]     --write puts the table into docs/benchmarks.md
+python benchmarks/run.py [--repeats N] [--write]     --write puts the table into docs/benchmarks.md
 """
 
 import argparse
@@ -18,13 +18,20 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    rows = [iris(given.repeats), *[subepoch(*each) for each in SUBEPOCHS], scaling(given.repeats), overhead(given.repeats)]
+    rows = [
+        iris(given.repeats),
+        *[subepoch(*each) for each in SUBEPOCHS],
+        scaling(given.repeats),
+        overhead(given.repeats),
+    ]
     table = [
         "| work | modelhopper | plain Keras or the other side | ratio | target |",
         "|---|---|---|---|---|",
         *[f"| {' | '.join(row)} |" for row in rows],
     ]
-    text = "\n".join([*table, "", "| machine | |", "|---|---|", *[f"| {what} | {value} |" for what, value in machine()]])
+    text = "\n".join(
+        [*table, "", "| machine | |", "|---|---|", *[f"| {what} | {value} |" for what, value in machine()]]
+    )
     print(text)
     if given.write:
         path = ROOT / "docs/benchmarks.md"
@@ -48,7 +55,13 @@ def iris(repeats):
 
         best = interleaved(repeats, ours=ours, keras=keras)
     work = "iris, 12 configurations x 10 iterations, cold, whole process"
-    return work, f"{best['ours']:.2f} s", f"{best['keras']:.2f} s", f"{best['ours'] / best['keras']:.2f}", "at most 0.35"
+    return (
+        work,
+        f"{best['ours']:.2f} s",
+        f"{best['keras']:.2f} s",
+        f"{best['ours'] / best['keras']:.2f}",
+        "at most 0.35",
+    )
 
 
 SUBEPOCHS = [

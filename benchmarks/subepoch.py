@@ -53,7 +53,9 @@ def assembled(name, shape, dtype, classes, batch_size, loss):
     manifest = Manifest(
         inputs=(Input(name="x", shape=shape, dtype=dtype),),
         outputs=(
-            Output(name="y", kind="classes", shape=(), dtype="uint8", classes=tuple(range(classes)), num_classes=classes),
+            Output(
+                name="y", kind="classes", shape=(), dtype="uint8", classes=tuple(range(classes)), num_classes=classes
+            ),
         ),
         normalize=255.0 if dtype == "uint8" else 1.0,
         seed=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # TensorFlow says these at every start, whatever its log level, and nothing follows from them.
-_NOTICE = re.compile(r"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} .*oneDNN custom operations are on")
+_NOTICE = re.compile(r"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} .*oneDNN custom operations")
 
 
 def last_lines(log: str, count: int) -> list[str]:

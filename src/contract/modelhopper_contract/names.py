@@ -7,7 +7,7 @@
     <experiment>/checkpoints/<c>/<n>.safetensors              state before hop n; its header holds hop n-1's record
     <experiment>/metrics/<c>/<iteration>/<split>/<shard>.json mergeable metric state
     <experiment>/history/<c>/<iteration>.json                 the merged metrics, written when the last state is there
-    <experiment>/inbox/<station>/<c>                          token: ready to train
+    <experiment>/inbox/<station>/<c>-train-<n>                token: ready to train hop n
     <experiment>/inbox/<station>/<c>-evaluate-<iteration>     token: ready to be evaluated
     <experiment>/outcomes/<c>.json                            finished or failed, and why
     <experiment>/journal/<c>/<n>.json                         who trained the hops to checkpoint n, how long
@@ -74,9 +74,12 @@ class Names:
         """All tokens, or those of one station."""
         return f"{self.experiment}/inbox/" + ("" if station is None else f"{station:05d}/")
 
-    def training_token(self, station: int, number: int) -> str:
-        """The token that lets a station train a configuration."""
-        return f"{self.inbox(station)}{number:05d}"
+    def training_token(self, station: int, number: int, hop: int) -> str:
+        """The token that lets a station train a configuration.
+
+        It names the hop, because a configuration can be back before the station has deleted its last token.
+        """
+        return f"{self.inbox(station)}{number:05d}-train-{hop:08d}"
 
     def evaluation_token(self, station: int, number: int, iteration: int) -> str:
         """The token that lets a station evaluate a configuration."""

@@ -24,7 +24,7 @@ def training_token(
         return {}
     number = configuration.number
     station = Stations(stations, ring.shards).holder(ring.shard(configuration.offset, hop), number)
-    name = Names(specification.experiment.name).training_token(station, number)
+    name = Names(specification.experiment.name).training_token(station, number, hop)
     return {name: Token(action="train", configuration=number, hop=hop)}
 
 

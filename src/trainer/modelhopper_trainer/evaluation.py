@@ -7,8 +7,8 @@ which all of Keras' metrics add up over batches. So the merged value is the same
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -20,6 +20,7 @@ from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.compilation import make_loss, make_metric, metric_name
 from modelhopper_trainer.encoding import Fields, Form, by_output
 from modelhopper_trainer.keras_internals import call_model, compute_loss, row_values
+from modelhopper_trainer.program import any_rows
 
 EVALUATION_ROWS = 1024  # of one batch; a constant, so that no user's batch size changes a metric's last bit
 
@@ -32,7 +33,7 @@ class Evaluator:
         self._model = assembly.model
         self._losses = {name: make_loss(given, assembly.folder, "none") for name, given in assembly.losses.items()}
         self._metrics = _make_metrics(assembly)
-        self._batch = tf.function(self._evaluated, autograph=False, reduce_retracing=True)
+        self._batch: Callable[..., dict[str, Any]] | None = None  # traced on first use
         # A station's writing thread merges while its training thread evaluates, through the same Keras variables.
         self._variables = threading.Lock()
 
@@ -41,6 +42,8 @@ class Evaluator:
         values: dict[str, list[Any]] = {}
         rows = 0
         for fields in pieces:
+            if self._batch is None:
+                self._batch = self._traced(fields)
             count = int(next(iter(fields.values())).shape[0])
             rows += count
             for start in range(0, count, EVALUATION_ROWS):
@@ -63,6 +66,11 @@ class Evaluator:
                 with self._variables:
                     merged |= _result(name, self._metrics[name][1], [exact.value(text) for text in sums])
         return merged
+
+    def _traced(self, fields: Fields) -> Callable[..., dict[str, Any]]:
+        traced = tf.function(self._evaluated, autograph=False)
+        found = traced.get_concrete_function(any_rows(fields), tf.TensorSpec([None], tf.int32))
+        return cast("Callable[..., dict[str, Any]]", found)
 
     def _evaluated(self, fields: Fields, chosen: tf.Tensor) -> dict[str, Any]:
         encoding, model = self._assembly.encoding, self._model

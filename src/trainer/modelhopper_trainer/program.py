@@ -6,15 +6,15 @@ State goes in and out as arrays, so configurations of one architecture share a p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from modelhopper_contract.errors import HopError
+from modelhopper_contract.errors import CorruptObject, HopError
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.encoding import WEIGHT_FIELD, Fields, by_output
 from modelhopper_trainer.keras_internals import call_model, compute_loss, outside_seed_state
@@ -34,23 +34,32 @@ class Program:
         self.assembly = assembly
         self.model = assembly.model
         self._variables = assembly.variables.all
-        self._values = [variable.value for variable in self._variables.values()]
+        self._values = {name: variable.value for name, variable in self._variables.items()}
         # XLA needs fixed shapes, so it compiles the step, once for each size of batch, and not the loop around it.
         step = self._trained_step
         self._step = tf.function(step, autograph=False, jit_compile=True) if assembly.jit_compile else step
-        self._pass = tf.function(self._trained_pass, autograph=False, reduce_retracing=True)
-        self._assign = tf.function(self._assigned, autograph=False)
-        self._snapshot = tf.function(lambda: [tf.identity(v) for v in self._values], autograph=False)
-        self._seeds: list[Any] | None = None
+        self._pass: Callable[..., tf.Tensor] | None = None  # traced on first use
+        self._seeds: list[Any] = []
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """Take over a configuration's state, or only its `model/` part."""
-        names = tuple(name for name in self._variables if name in state)
-        self._assign(names, [tf.constant(state[name]) for name in names])
+        """Take over a configuration's state, or only its `model/` part.
+
+        Raises CorruptObject when it is another model's state.
+        """
+        for name, array in state.items():
+            value = self._values.get(name)
+            if value is None or tuple(value.shape) != array.shape:
+                raise CorruptObject(f"a checkpoint holds {name} of shape {array.shape}, which the model does not have.")
+            # The bare operation: what tf.Variable.assign adds to it takes longer than a small model's training.
+            tf.raw_ops.AssignVariableOp(resource=value.handle, value=array)
 
     def read(self) -> dict[str, Array]:
         """Return the state as arrays that do not change when training goes on."""
-        return {name: value.numpy() for name, value in zip(self._variables, self._snapshot(), strict=True)}
+        # A variable that is updated while somebody holds what was read gets a buffer of its own.
+        return {
+            name: tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype).numpy()
+            for name, value in self._values.items()
+        }
 
     def train(
         self, fields: Fields, order: npt.NDArray[np.int32], batch_size: int, seeds: npt.NDArray[np.int64] | None
@@ -62,13 +71,12 @@ class Program:
         """
         if len(order) == 0:
             return 0.0, 0
-        arguments = (dict(fields), tf.constant(order), tf.constant(batch_size, tf.int32))
-        if self._seeds is None:
-            self._seeds = self._find_seeds(self._pass.get_concrete_function(*arguments))
+        if self._pass is None:
+            self._pass = self._traced_pass(fields)
         if seeds is not None:
             for variable, value in zip(self._seeds, seeds, strict=False):
                 variable.assign(value.astype(variable.dtype))
-        total = self._pass(*arguments)
+        total = self._pass(dict(fields), tf.constant(order), tf.constant(batch_size, tf.int32))
         return float(total), -(-len(order) // batch_size)
 
     @property
@@ -102,14 +110,21 @@ class Program:
             model.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         return loss
 
-    def _assigned(self, names: tuple[str, ...], values: list[tf.Tensor]) -> None:
-        for name, value in zip(names, values, strict=True):
-            self._variables[name].value.assign(value)
-
-    def _find_seeds(self, traced: Any) -> list[Any]:
+    def _traced_pass(self, fields: Fields) -> Callable[..., tf.Tensor]:
+        """Trace the pass once, for any number of rows and any batch size."""
+        traced = tf.function(self._trained_pass, autograph=False).get_concrete_function(
+            any_rows(fields), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
+        )
         _refuse_stateful_random(traced.graph)
         outside, own = outside_seed_state(), self.assembly.variables.seeds()
-        return own if outside is None or any(variable is outside for variable in own) else [*own, outside]
+        is_new = outside is not None and all(variable is not outside for variable in own)
+        self._seeds = [*own, outside] if is_new else own
+        return cast("Callable[..., tf.Tensor]", traced)
+
+
+def any_rows(fields: Fields) -> dict[str, tf.TensorSpec]:
+    """Return what fields look like with any number of rows."""
+    return {name: tf.TensorSpec([None, *field.shape[1:]], field.dtype) for name, field in fields.items()}
 
 
 def has_own_train_step(model: keras.Model) -> bool:

@@ -39,9 +39,8 @@ class Publisher:
         """Publish the checkpoint at the end of a stay, tell who goes on, and remove what is not needed any more."""
         number, end = configuration.number, stay.end_hop
         self.store.put(self.names.checkpoint(number, end), data)
-        # A station that goes on with the configuration itself has just overwritten its own token.
-        if token not in self.announce(configuration, end):
-            self.store.delete(token)
+        self.announce(configuration, end)
+        self.store.delete(token)
         self.store.put(self.names.journal(number, end), stay.to_json())
         self._remove(number, stay.first_hop)
 

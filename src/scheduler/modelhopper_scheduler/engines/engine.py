@@ -25,7 +25,7 @@ class Engine(Protocol):
     def __enter__(self) -> Self:
         """Start the stations."""
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         """Stop the stations."""
 
     def prepare(

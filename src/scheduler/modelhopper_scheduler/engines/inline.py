@@ -38,7 +38,7 @@ class InlineEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         return None
 
     def prepare(

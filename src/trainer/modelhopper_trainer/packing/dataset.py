@@ -81,17 +81,11 @@ def pack(  # noqa: PLR0913
     forms = [manifest_input(field, data) for field in inputs], [manifest_output(field, kinds) for field in outputs]
     if training is not None:
         training.refuse_other_form(data.name, *forms)
+    counts = {name: class_rows(found, tallies[name]) for name, found in classes.items() if found}
+    head = {"inputs": forms[0], "outputs": forms[1], "normalize": scale, "seed": seed, "class_rows": counts}
     with building(out, overwrite=overwrite) as folder:
         written = _scattered(data, [*inputs, *outputs], folder, (rows, shards, seed), batch_rows)
-        manifest = Manifest(
-            inputs=tuple(forms[0]),
-            outputs=tuple(forms[1]),
-            normalize=scale,
-            seed=seed,
-            rows=rows,
-            class_rows={name: class_rows(found, tallies[name]) for name, found in classes.items() if found},
-            shards=written,
-        )
+        manifest = Manifest.model_validate({**head, "rows": rows, "shards": written})
         (folder / MANIFEST_NAME).write_bytes(manifest.to_json())
     return manifest
 

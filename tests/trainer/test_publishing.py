@@ -1,0 +1,61 @@
+"""What a station writes last must not undo what another station did since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modelhopper_contract.experiment import Experiment, validated
+from modelhopper_contract.messages import Event
+from modelhopper_contract.names import Names
+from modelhopper_contract.records import Configuration, Stay, Token
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.stores.memory import MemoryStore
+from modelhopper_trainer.publishing import Publisher
+
+NAMES = Names("race")
+INBOXES = (f"{NAMES.inbox()}00000/", f"{NAMES.inbox()}00001/")
+
+
+class QuickNeighbour(MemoryStore):
+    """A store whose other station serves a token before the call that put it has returned."""
+
+    def __init__(self, serve: Callable[[str], None]) -> None:
+        super().__init__()
+        self._serve = serve
+
+    def put(self, name: str, data: bytes) -> None:
+        super().put(name, data)
+        if name.startswith(INBOXES[1]):
+            self._serve(name)
+
+
+def test_a_token_that_comes_back_before_the_own_one_is_deleted_stays() -> None:
+    value = {
+        "name": "race",
+        "data": {"train": "train"},
+        "models": "models.py:mlp",
+        "search": {"method": "list", "configurations": [{}]},
+        "iterations": 5,
+    }
+    experiment = validated(Experiment, value)
+    specification = Specification(experiment=experiment, folder="/", shards=2, validation_shards=0, digests={})
+    configuration = Configuration(number=1, name="", model="model", parameters={}, compile={}, fit={})
+
+    def publish(hop: int, station: int, token: str) -> None:
+        stay = Stay(
+            configuration=1, first_hop=hop, end_hop=hop + 1, station=station, started_s=0.0, train_s=0.0, overhead_s=0.0
+        )
+        publisher.stay(configuration, b"state", stay, token)
+
+    store = QuickNeighbour(lambda name: publish(1, 1, name))
+    publisher = Publisher(store, specification, 2, _ignore)
+    (own,) = publisher.announce(configuration, 0)
+    publish(0, 0, own)
+
+    (entry,) = store.list(NAMES.inbox())
+    assert Token.from_json(store.get(entry.name)).hop == 2
+    assert entry.name.startswith(INBOXES[0])
+
+
+def _ignore(_: Event) -> None:
+    return None
