@@ -54,8 +54,10 @@ def test_packing_again_changes_nothing_so_a_run_goes_on(iris: Path) -> None:
 
 
 def test_the_json_of_an_old_keras_is_the_same_network(iris: Path) -> None:
+    from modelhopper_trainer.device import configure
     from modelhopper_trainer.models import build_model
 
+    configure(threads=1, gpu=False, deterministic=True)  # as other tests that may share this process
     text = (iris / "experiment.yaml").read_text()
     [file] = re.findall(r"^  # small: (\S+)", text, re.MULTILINE)
     builds = (yaml.safe_load(text)["models"]["small"], file)

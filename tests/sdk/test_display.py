@@ -90,7 +90,12 @@ def test_the_hops_that_a_failed_configuration_will_not_do_are_not_waited_for() -
 
 
 def test_a_station_is_busy_from_a_start_until_it_is_idle() -> None:
-    events = [(110, started(0, 1, 0)), (110, started(1, 2, 0)), (114, trained(1, 2, 0, 1)), (115, Idle(station=1))]
+    events: list[tuple[float, Event]] = [
+        (110, started(0, 1, 0)),
+        (110, started(1, 2, 0)),
+        (114, trained(1, 2, 0, 1)),
+        (115, Idle(station=1)),
+    ]
     progress = after(begun(), events)
     assert progress.busy_share(120, 0) == pytest.approx(1.0)
     assert progress.busy_share(120, 1) == pytest.approx(0.5)
@@ -178,7 +183,12 @@ def test_an_objective_that_is_not_recorded_does_not_end_the_run() -> None:
 
 
 def test_the_summary_tells_time_since_the_first_hop() -> None:
-    events = [(110, started(0, 1, 0)), (113, trained(0, 1, 0, 40)), (116, finished(1)), (120, failed(2, 0))]
+    events: list[tuple[float, Event]] = [
+        (110, started(0, 1, 0)),
+        (113, trained(0, 1, 0, 40)),
+        (116, finished(1)),
+        (120, failed(2, 0)),
+    ]
     progress = after(begun(2, stations=1), events)
     assert summary(progress) == "1 of 2 finished in 10 s; stations were busy 100 % of it"
 
@@ -222,12 +232,12 @@ def said(progress: Progress, events: Iterable[tuple[float, Event]]) -> list[str]
 
 
 def test_plain_lines_tell_the_preparation_once() -> None:
-    events = [(100.5 + n, Built(configuration=n + 1)) for n in range(3)]
+    events: list[tuple[float, Event]] = [(100.5 + n, Built(configuration=n + 1)) for n in range(3)]
     assert said(begun(), events) == ["built 3 configurations in 2.5 s"]
 
 
 def test_plain_lines_tell_evaluations_at_most_twice_a_second() -> None:
-    events = [(100 + n / 10, evaluated(1 + n % 3, 5, n / 10)) for n in range(10)]
+    events: list[tuple[float, Event]] = [(100 + n / 10, evaluated(1 + n % 3, 5, n / 10)) for n in range(10)]
     assert said(begun(), events) == [
         "configuration 1: iteration 5 of 10, validation accuracy 0.000, the best so far",
         "configuration 3: iteration 5 of 10, validation accuracy 0.500, the best so far",
@@ -235,7 +245,7 @@ def test_plain_lines_tell_evaluations_at_most_twice_a_second() -> None:
 
 
 def test_plain_lines_always_tell_failures() -> None:
-    events = [(100 + n / 100, failed(n + 1, 3)) for n in range(3)]
+    events: list[tuple[float, Event]] = [(100 + n / 100, failed(n + 1, 3)) for n in range(3)]
     assert said(begun(), events) == [f"configuration {n} failed at hop 3: loss is NaN" for n in (1, 2, 3)]
 
 
@@ -252,12 +262,12 @@ def test_plain_lines_tell_how_far_at_most_every_two_seconds(gaps_s: list[float])
 
 
 def test_a_log_of_a_long_run_is_short() -> None:
-    events = [(100.0 + second, started(0, 1, 0)) for second in range(36000)]
+    events: list[tuple[float, Event]] = [(100.0 + second, started(0, 1, 0)) for second in range(36000)]
     assert len(said(begun(), events)) < 700
 
 
 def test_a_terminal_shows_each_station_and_the_best() -> None:
-    events = [
+    events: list[tuple[float, Event]] = [
         (110, started(0, 1, 22)),
         (110, started(1, 2, 20, "evaluate")),
         (111, evaluated(2, 5, 0.967)),

@@ -24,6 +24,11 @@ from modelhopper_contract.records import HopRecord
 # One key only: safetensors writes several keys of its metadata in no fixed order, and bytes must be reproducible.
 _METADATA_KEY = "modelhopper"
 
+_UNREADABLE = (
+    *(safetensors.SafetensorError, ValueError, KeyError, TypeError),
+    *(OverflowError, MemoryError, RecursionError),  # damaged sizes, or brackets without end
+)
+
 Array = npt.NDArray[Any]
 State = Mapping[str, Array]
 
@@ -37,7 +42,7 @@ class Checkpoint(NamedTuple):
 
 def to_bytes(state: State, record: HopRecord) -> bytes:
     """Return the checkpoint as bytes. Arrays may be of any shape, also empty or scalar."""
-    arrays = {name: np.require(array, requirements="C") for name, array in state.items()}
+    arrays = {name: _stored(array) for name, array in state.items()}
     header = {"record": json.loads(record.to_json()), "sha256": _digest(arrays, record)}
     return safetensors.numpy.save(arrays, metadata={_METADATA_KEY: canonical_json(header).decode()})
 
@@ -50,12 +55,17 @@ def from_bytes(data: bytes, name: str) -> Checkpoint:
         found = json.loads(header)
         record = HopRecord.from_json(canonical_json(found["record"]), name)
         state = safetensors.numpy.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+    except _UNREADABLE as error:
         raise CorruptObject(_damaged(name, f"it is not a checkpoint ({error})")) from error
     digest = _digest(state, record)
     if digest != found.get("sha256"):
         raise CorruptObject(_damaged(name, f"its digest is {digest}, expected {found.get('sha256')}"))
     return Checkpoint(state, record)
+
+
+def _stored(array: Array) -> Array:
+    # safetensors swaps bytes to this machine's order; the digest is of what is written.
+    return np.require(array, array.dtype.newbyteorder("="), requirements="C")
 
 
 def _digest(state: State, record: HopRecord) -> str:

@@ -89,6 +89,7 @@ def _begin(
     _refuse_problems(configurations, built)
     starts = offsets({number: one.cost for number, one in built.items()}, specification.shards)
     names = Names(specification.experiment.name)
+    _remove_leftovers(configurations, store, names)
     planned = []
     for one in configurations:
         made = built[one.number]
@@ -98,6 +99,16 @@ def _begin(
     # Written last: an experiment without it has not begun, and is begun anew.
     store.put(names.specification(), specification.to_json())
     return planned
+
+
+def _remove_leftovers(configurations: Sequence[Configuration], store: Store, names: Names) -> None:
+    """Remove what a beginning of more configurations left when it was killed: a resume would take it for its own."""
+    numbers = {one.number for one in configurations}
+    planned = {names.configuration(number) for number in numbers}
+    stale = {entry.name for entry in store.list(names.configurations())} - planned
+    stale |= {e.name for e in store.list(names.checkpoints()) if checkpoint_number(e.name)[0] not in numbers}
+    for name in stale:
+        store.delete(name)
 
 
 def _refuse_problems(configurations: Sequence[Configuration], built: Mapping[int, Built]) -> None:

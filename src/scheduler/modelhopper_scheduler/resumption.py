@@ -68,13 +68,18 @@ def _tokens(
     ring, number = specification.ring, configuration.number
     found = training_token(specification, stations, configuration, hop)
     reached = [iteration for iteration in ring.evaluated_iterations() if iteration <= ring.iteration(hop)]
-    missing = [iteration for iteration in reached if names.history(number, iteration) not in progress.histories]
+    # With `evaluate_every` made shorter later on, an iteration's checkpoint can be gone: then there is nothing to do.
+    missing = [
+        iteration
+        for iteration in reached
+        if names.history(number, iteration) not in progress.histories
+        and names.checkpoint(number, iteration * ring.shards) in progress.checkpoints
+    ]
     # All metrics there but no outcome: a crash in between. Evaluating the last iteration again completes it.
     if not missing and hop == ring.hops:
         missing = [ring.iterations]
     for iteration in missing:
-        if names.checkpoint(number, iteration * ring.shards) in progress.checkpoints:
-            found |= evaluation_tokens(specification, stations, number, iteration)
+        found |= evaluation_tokens(specification, stations, number, iteration)
     return found
 
 

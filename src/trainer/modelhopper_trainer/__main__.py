@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from modelhopper_contract.errors import ExitCode, ModelhopperError
@@ -81,7 +83,8 @@ def _run(given: argparse.Namespace, report: object) -> None:
     ear = _Ear()
     ear.start()
     # TensorFlow starts while the engine reads, plans and writes.
-    from modelhopper_trainer.device import configure  # noqa: PLC0415 -- after the ear listens
+    with _hidden("sklearn"):
+        from modelhopper_trainer.device import configure  # noqa: PLC0415 -- after the ear listens
     from modelhopper_trainer.station import Station  # noqa: PLC0415
 
     configure(threads=given.threads, gpu=given.gpu, deterministic=given.deterministic)
@@ -99,6 +102,23 @@ def _run(given: argparse.Namespace, report: object) -> None:
     # Everything is written. TensorFlow's own way out takes as long as some runs.
     sys.stdout.flush()
     os._exit(ExitCode.DONE)
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Hide a package while others are imported.
+
+    Keras imports scikit-learn wherever it is installed, for wrappers that a station has no use for: a fifth of its
+    start. What the user's own files import later is not affected.
+    """
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def _exit_retryable(*_: object) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.manifest import Input, Manifest, Output
+from modelhopper_trainer.keras_internals import declared_outputs
 
 WEIGHT_FIELD = "sample weight"  # a row's weight; no field of a data set can have this name (it has a space)
 
@@ -124,17 +125,24 @@ def _check_inputs(model: keras.Model, manifest: Manifest) -> None:
 
 
 def _output_widths(model: keras.Model, manifest: Manifest) -> list[int]:
+    names = tuple(output.name for output in manifest.outputs)
+    declared = declared_outputs(model)
+    predictions = _zero_predictions(model, manifest) if declared is None else declared
+    several = isinstance(predictions, Mapping | list | tuple)
+    if len(predictions) != len(names) if several else len(names) != 1:
+        count = len(predictions) if several else 1
+        raise SpecError(f"the model has {count} outputs, and the data has {len(names)}: {', '.join(names)}.")
+    if isinstance(predictions, Mapping) and set(predictions) != set(names):
+        raise SpecError(f"the model's outputs are {', '.join(predictions)}, and the data's are {', '.join(names)}.")
+    return [int(prediction.shape[-1]) for prediction in by_output(model, names, predictions).values()]
+
+
+def _zero_predictions(model: keras.Model, manifest: Manifest) -> Any:
     fields = {
         field.name: tf.zeros((2, *field.shape), _input_dtype(model, field, manifest.normalize))
         for field in manifest.inputs
     }
-    names = tuple(output.name for output in manifest.outputs)
-    predictions = model(fields if len(fields) > 1 else next(iter(fields.values())), training=False)
-    flat = list(predictions.values()) if isinstance(predictions, Mapping) else predictions
-    count = len(flat) if isinstance(flat, list | tuple) else 1
-    if count != len(names) or (isinstance(predictions, Mapping) and set(predictions) != set(names)):
-        raise SpecError(f"the model has {count} outputs, and the data has {len(names)}: {', '.join(names)}.")
-    return [int(prediction.shape[-1]) for prediction in by_output(model, names, predictions).values()]
+    return model(fields if len(fields) > 1 else next(iter(fields.values())), training=False)
 
 
 def _form(output: Output, width: int, loss: Any) -> Form:

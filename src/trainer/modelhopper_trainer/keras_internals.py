@@ -25,6 +25,12 @@ def row_values(metric: keras.metrics.MeanMetricWrapper, y: Any, predictions: Any
     return metric._fn(y, predictions, **metric._fn_kwargs)
 
 
+def declared_outputs(model: keras.Model) -> Any | None:
+    """Return the symbolic outputs of a functional or sequential model in their structure, None for a subclassed one."""
+    functional = getattr(model, "_functional", model)  # a Sequential holds one once it is built
+    return getattr(functional, "_outputs_struct", None)
+
+
 def outside_seed_state() -> Any | None:
     """Return the variable of the generator that `keras.random` uses where a layer gives no seed, if any was made."""
     generator = global_state.get_global_attribute("global_seed_generator")

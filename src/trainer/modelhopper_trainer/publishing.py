@@ -77,14 +77,21 @@ class Publisher:
         history = self._merged(number, iteration, entries, merge)
         self.store.put(self.names.history(number, iteration), history.to_json())
         self.report(Evaluated(history=history))
-        complete = self.store.list(f"{self.names.histories()}{number:05d}/")
-        final = any(entry.name == self.names.history(number, self._ring.iterations) for entry in complete)
-        if final and len(complete) >= len(self._ring.evaluated_iterations()):
+        if self._is_all_evaluated(number):
             self._finish(number)
         hop = iteration * self._ring.shards
         later = [name for name in self._checkpoints(number) if checkpoint_number(name)[1] > hop]
         if later and not self._ring.is_kept(hop):
             self.store.delete(self.names.checkpoint(number, hop))
+
+    def _is_all_evaluated(self, number: int) -> bool:
+        ring, names = self._ring, self.names
+        there = set(self._checkpoints(number))
+        # Counting would not do: an extended run also has the last iteration of the shorter one.
+        complete = {entry.name for entry in self.store.list(f"{names.histories()}{number:05d}/")}
+        missing = [n for n in ring.evaluated_iterations() if names.history(number, n) not in complete]
+        waiting = [n for n in missing if names.checkpoint(number, n * ring.shards) in there]
+        return not waiting and ring.iterations not in missing
 
     def _merged(self, number: int, iteration: int, entries: list[str], merge: Merge) -> History:
         def part(split: Split) -> dict[str, float]:
