@@ -60,7 +60,7 @@ $(TOOLS)/minio:
 	@GOBIN='$(CURDIR)/$(TOOLS)' go install github.com/minio/minio@$(MINIO_VERSION) 2>.tools/minio.log || { cat .tools/minio.log; exit 1; }
 
 bench: environment  ## Measure; the numbers in the documentation come from here
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean:  ## Remove the environment and every cache, but no data and no results
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -221,9 +221,14 @@ def _known_choice(key: str) -> None:
 def _as_list(key: str, values: Any) -> list[Any]:
     # One metric list or one loss-weight list is one value, not several.
     if key in ("metrics", "loss_weights"):
-        nested = isinstance(values, list) and all(isinstance(value, list | dict) for value in values)
+        nested = isinstance(values, list) and all(_is_whole(value) for value in values)
         return values if nested else [values]
     return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def _is_whole(value: Any) -> bool:
+    # A dictionary with a `name` is one metric of a list; any other says a list for each output.
+    return isinstance(value, list) or (isinstance(value, dict) and "name" not in value)
 
 
 def _no_empty_dictionary(key: str, values: Any) -> None:

@@ -80,6 +80,11 @@ def _model(experiment: Experiment, choice: Choice, path: tuple[str | int, ...]) 
     given = choice.get("model", next(iter(models)) if len(models) == 1 else None)
     if given is None:
         raise SpecError(f"there are {len(models)} models ({', '.join(models)}): say which in `model`.", path)
+    if not isinstance(given, str | Mapping):
+        raise SpecError(
+            f"`{given}` is not a model: give one of {', '.join(models)}, or a dictionary with a `name` and parameters.",
+            (*path, "model"),
+        )
     name, chosen = (given, {}) if isinstance(given, str) else (given.get("name"), _without(given, "name"))
     if name not in models:
         raise SpecError(

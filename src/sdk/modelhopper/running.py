@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelhopper.specify import specify
+from modelhopper_contract.errors import UserError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.messages import Event
 from modelhopper_contract.names import Names
@@ -64,6 +66,8 @@ def make_ready(
     Relative paths in the experiment begin at `folder`; the default store, and one given here, at the working
     directory. Raises UserError for any mistake that can be found without building the models.
     """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UserError("Training needs TensorFlow, which is not installed: pip install 'modelhopper[cpu]', or [gpu].")
     specification = specify(experiment, folder)
     chosen = configurations(experiment)
     opened = open_store(store or (_within(folder, experiment.store) if experiment.store else DEFAULT_STORE))
