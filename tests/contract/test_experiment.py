@@ -20,7 +20,11 @@ def grid(**space: Any) -> dict[str, Any]:
     [
         ({"iteration": 3}, "`iteration` is not a key of the experiment: use ", ("iteration",)),
         ({"iteration": 3}, "Did you mean `iterations`?", ("iteration",)),
-        ({"data": {"train": "t", "valid": "v"}}, "`valid` is not a key of data: use train, validation.", ("data", "valid")),
+        (
+            {"data": {"train": "t", "valid": "v"}},
+            "`valid` is not a key of data: use train, validation.",
+            ("data", "valid"),
+        ),
         ({"data": {"train": "t", "validaton": "v"}}, "Did you mean `validation`?", ("data", "validaton")),
         ({"data": {}}, "`data.train` is missing.", ("data",)),
         ({"compile": {"optimiser": "Adam"}}, "Did you mean `optimizer`?", ("compile", "optimiser")),
@@ -32,18 +36,34 @@ def grid(**space: Any) -> dict[str, Any]:
         ({"name": "-a"}, "`-a` is not a name", ("name",)),
         ({"name": "a\n"}, "is not a name", ("name",)),
         ({"name": "a" * 61}, "at most 60 characters", ("name",)),
-        ({"models": {"a": "models.py"}}, "`models.py` is not a model: give `file.py:function`", ("models", "a", "build")),
+        (
+            {"models": {"a": "models.py"}},
+            "`models.py` is not a model: give `file.py:function`",
+            ("models", "a", "build"),
+        ),
         ({"models": {"a": {"build": "a.json", "x": 1}}}, "`a.json` takes no parameters (x)", ("models", "a")),
         ({"models": {}}, "at least 1 item", ("models",)),
-        ({"search": {"method": "gird", "space": {}}}, "`gird` is not a search method: use grid or list. Did you mean", ("search",)),
+        (
+            {"search": {"method": "gird", "space": {}}},
+            "`gird` is not a search method: use grid or list. Did you mean",
+            ("search",),
+        ),
         ({"search": {"space": {}}}, "a search needs a `method`: use grid or list", ("search",)),
-        (grid(learning_rate=[1]), "`learning_rate` is not something that can vary: use model, optimizer", ("search", "space")),
+        (
+            grid(learning_rate=[1]),
+            "`learning_rate` is not something that can vary: use model, optimizer",
+            ("search", "space"),
+        ),
         (grid(bach_size=[1]), "Did you mean `batch_size`?", ("search", "space")),
         (grid(batch_size=[]), "`batch_size` has no values: give at least one", ("search", "space")),
         (grid(optimizer=[{}]), "`optimizer` has an empty dictionary among its values", ("search", "space")),
         ({"search": {"method": "grid", "space": [1]}}, "a space is a mapping", ("search", "space")),
         ({"search": {"method": "list", "configurations": []}}, "at least 1 item", ("search", "configurations")),
-        ({"search": {"method": "list", "configurations": [{"modl": 1}]}}, "Did you mean `model`?", ("search", "configurations")),
+        (
+            {"search": {"method": "list", "configurations": [{"modl": 1}]}},
+            "Did you mean `model`?",
+            ("search", "configurations"),
+        ),
         ({"iterations": 2, "evaluate_every": 3}, "evaluate_every is 3, and there are only 2 iterations", ()),
         ({"iterations": 0}, "greater than 0, but 0 was given", ("iterations",)),
         ({"iterations": "ten"}, "valid integer", ("iterations",)),
@@ -123,7 +143,9 @@ def test_a_list_of_metrics_with_parameters_is_one_list() -> None:
 
 
 def test_one_model_needs_no_name() -> None:
-    made = validated(Experiment, experiment_value(models="models.py:mlp", search={"method": "list", "configurations": [{}]}))
+    made = validated(
+        Experiment, experiment_value(models="models.py:mlp", search={"method": "list", "configurations": [{}]})
+    )
     assert list(made.models) == ["model"]
 
 

@@ -106,9 +106,9 @@ def test_the_same_command_goes_on_and_builds_nothing_again() -> None:
     engine = begin(store)
     assert engine.prepared == 0
     assert engine.served == [{1, 3}]
-    assert {name: data for name, data in content(store).items() if "/inbox/" not in name and "/outcomes/" not in name} == {
-        name: data for name, data in before.items() if "/inbox/" not in name
-    }
+    assert {
+        name: data for name, data in content(store).items() if "/inbox/" not in name and "/outcomes/" not in name
+    } == {name: data for name, data in before.items() if "/inbox/" not in name}
 
 
 def test_a_complete_run_serves_nobody() -> None:

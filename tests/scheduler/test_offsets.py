@@ -35,7 +35,9 @@ def test_the_largest_load_is_within_graham_s_bound(costs: dict[int, float], shar
 
 @given(st.integers(1, 60), shards)
 def test_equal_costs_give_equal_numbers(count: int, shards: int) -> None:
-    found = loads(dict.fromkeys(range(1, count + 1), 1.0), offsets(dict.fromkeys(range(1, count + 1), 1.0), shards), shards)
+    found = loads(
+        dict.fromkeys(range(1, count + 1), 1.0), offsets(dict.fromkeys(range(1, count + 1), 1.0), shards), shards
+    )
     assert max(found) - min(found) <= 1
 
 

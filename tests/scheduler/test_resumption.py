@@ -53,10 +53,7 @@ def crashes(draw: st.DrawFn) -> tuple[Specification, list[Configuration], int, s
         done = steps[: draw(st.integers(1, len(steps)))]
         whole = done == steps
         late = {name for verb, name in done if "/history/" in name and not whole and draw(st.booleans())}
-        kept = {
-            Names("planned").checkpoint(one.number, int(name[-11:-5]) * specification.shards)
-            for name in late
-        }
+        kept = {Names("planned").checkpoint(one.number, int(name[-11:-5]) * specification.shards) for name in late}
         for verb, name in done:
             if verb == "put" and name not in late:
                 there.add(name)

@@ -23,7 +23,9 @@ def grid(**space: Any) -> list[Configuration]:
 
 
 def listed(*choices: dict[str, Any], **changes: Any) -> list[Configuration]:
-    return searched({"method": "list", "configurations": [{"model": "small", **choice} for choice in choices]}, **changes)
+    return searched(
+        {"method": "list", "configurations": [{"model": "small", **choice} for choice in choices]}, **changes
+    )
 
 
 def test_the_last_key_varies_fastest() -> None:

@@ -33,7 +33,11 @@ def manifest(
         normalize=normalize,
         seed=0,
         rows=rows,
-        class_rows={o.name: tuple(np.bincount(outputs[o.name], minlength=o.num_classes or 0).tolist()) for o in made if o.num_classes},
+        class_rows={
+            o.name: tuple(np.bincount(outputs[o.name], minlength=o.num_classes or 0).tolist())
+            for o in made
+            if o.num_classes
+        },
         shards=(Shard(rows=rows, files={}),),
     )
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.memory import MemoryStore
-
 from tests.trainer.small_run import SmallRun
 
 pytestmark = pytest.mark.xdist_group("tensorflow")

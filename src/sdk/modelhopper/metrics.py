@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelhopper_contract.errors import UserError
+from modelhopper_contract.errors import SpecError, UserError
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.records import Configuration, History, Split
 
@@ -116,6 +116,35 @@ def choose(
     text = given or objective
     split, name = _found(text, known) if text else _default(configurations, known)
     return Metric(split, name, is_lower_better(name) if lower_is_better is None else lower_is_better)
+
+
+def check_objective(
+    objective: str | None, configurations: Sequence[Configuration], outputs: Sequence[str], *, validated: bool
+) -> None:
+    """Raise SpecError for an objective that no evaluation will record, before anything is trained."""
+    if objective is None:
+        return
+    names = {name for one in configurations for name in _expected(one, outputs)}
+    splits = ["validation", "training"] if validated else ["training"]
+    known = [f"{split} {name}" for split in splits for name in sorted(names)]
+    # A metric that has several numbers, such as one per class, is recorded as <name>_<which>.
+    if not any(objective == each or objective.startswith(f"{each}_") for each in [*known, *names]):
+        near = did_you_mean(objective, known) or did_you_mean(objective, names)
+        why = "" if validated else " There is no validation data."
+        raise SpecError(
+            f"`{objective}` is not a metric of this experiment: there are {', '.join(known)}.{near}{why}",
+            ("objective",),
+        )
+
+
+def _expected(configuration: Configuration, outputs: Sequence[str]) -> list[str]:
+    metrics = configuration.compile.get("metrics") or []
+    compiled = _compiled(metrics)
+    if len(outputs) == 1:
+        return ["loss", *[name.removeprefix(f"{outputs[0]}_") for name in compiled]]
+    by_output = isinstance(metrics, Mapping) and "name" not in metrics
+    prefixed = compiled if by_output else [f"{output}_{name}" for output in outputs for name in compiled]
+    return ["loss", *[f"{output}_loss" for output in outputs], *prefixed]
 
 
 def _found(text: str, known: Mapping[Split, Sequence[str]]) -> tuple[Split, str]:

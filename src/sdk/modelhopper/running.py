@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modelhopper.metrics import check_objective
 from modelhopper.specify import specify
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.experiment import Experiment
@@ -25,6 +26,7 @@ from modelhopper_scheduler.engines.devices import station_gpus
 from modelhopper_scheduler.engines.engine import Engine
 from modelhopper_scheduler.exclusion import exclusive
 from modelhopper_scheduler.search import configurations
+from modelhopper_trainer.shards import open_data
 
 DEFAULT_STORE = "runs"
 
@@ -70,6 +72,8 @@ def make_ready(
         raise UserError("Training needs TensorFlow, which is not installed: pip install 'modelhopper[cpu]', or [gpu].")
     specification = specify(experiment, folder)
     chosen = configurations(experiment)
+    outputs = [output.name for output in open_data(specification.path(experiment.data.train)).manifest.outputs]
+    check_objective(experiment.objective, chosen, outputs, validated=experiment.data.validation is not None)
     opened = open_store(store or (_within(folder, experiment.store) if experiment.store else DEFAULT_STORE))
     planned = begun(specification, opened, extend=extend)
     gpus = station_gpus(experiment.devices, len(chosen))

@@ -10,6 +10,7 @@ from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.specification import Specification
+from modelhopper_trainer.shards import open_data
 
 
 def specify(experiment: Experiment, folder: Path) -> Specification:
@@ -34,8 +35,6 @@ def specify(experiment: Experiment, folder: Path) -> Specification:
 
 
 def _manifest(folder: Path, written: str) -> Manifest:
-    from modelhopper_trainer.shards import open_data
-
     return open_data(Path(folder, written)).manifest
 
 

@@ -29,7 +29,7 @@ def class_weights(given: Given, manifest: Manifest) -> npt.NDArray[np.float32] |
         return _balanced(manifest)
     names = _names(manifest)
     # JSON turns keys into text, so text is what keys are compared by.
-    by_text = {str(key): float(weight) for key, weight in given.items()}
+    by_text = {_text(key): float(weight) for key, weight in given.items()}
     unknown = by_text.keys() - set(names)
     if unknown:
         known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -43,7 +43,12 @@ _PATH = ("class_weight",)
 
 def _names(manifest: Manifest) -> list[str]:
     output = manifest.outputs[0]
-    return [str(name) for name in (output.classes if output.kind == "classes" else range(output.shape[-1]))]
+    return [_text(name) for name in (output.classes if output.kind == "classes" else range(output.shape[-1]))]
+
+
+def _text(name: Any) -> str:
+    # JSON writes the key True as "true".
+    return str(name).lower() if isinstance(name, bool) else str(name)
 
 
 def _balanced(manifest: Manifest) -> npt.NDArray[np.float32]:

@@ -55,7 +55,9 @@ class Encoding:
 
     def _scaled(self, stored: tf.Tensor, dtype: str) -> tf.Tensor:
         cast = tf.cast(stored, dtype)
-        return cast if self.normalize == 1.0 else cast / tf.constant(self.normalize, dtype)
+        # What a model takes as whole numbers is an index, such as of a word, and no measure.
+        scales = self.normalize != 1.0 and cast.dtype.is_floating
+        return cast / tf.constant(self.normalize, dtype) if scales else cast
 
 
 def encoding_for(model: keras.Model, manifest: Manifest, losses: Mapping[str, Any]) -> Encoding:
@@ -63,8 +65,8 @@ def encoding_for(model: keras.Model, manifest: Manifest, losses: Mapping[str, An
 
     `losses` are the losses as the user wrote them, by output name: a sparse one takes class indices.
     """
-    dtypes = tuple(_input_dtype(model, field, manifest.normalize) for field in manifest.inputs)
     _check_inputs(model, manifest)
+    dtypes = _input_dtypes(model, manifest)
     widths = _output_widths(model, manifest)
     forms = tuple(
         _form(output, width, losses[output.name]) for output, width in zip(manifest.outputs, widths, strict=True)
@@ -93,11 +95,13 @@ def _encoded(stored: tf.Tensor, output: Output, form: Form) -> tf.Tensor:
     return number if number.shape.rank != 1 else number[:, None]
 
 
-def _input_dtype(model: keras.Model, field: Input, normalize: float) -> str:
-    wanted = _model_inputs(model).get(field.name)
-    dtype = str(wanted.dtype) if wanted is not None else "float32"
-    whole = dtype.startswith(("int", "uint")) and normalize == 1.0
-    return dtype if whole or dtype.startswith("float") else "float32"
+def _input_dtypes(model: keras.Model, manifest: Manifest) -> tuple[str, ...]:
+    wanted = _model_inputs(model)
+    # A single input fits whatever the two are called.
+    single = next(iter(wanted.values())) if len(wanted) == len(manifest.inputs) == 1 else None
+    found = [single if single is not None else wanted.get(field.name) for field in manifest.inputs]
+    dtypes = ["float32" if tensor is None else str(tensor.dtype) for tensor in found]
+    return tuple(dtype if dtype.startswith(("int", "uint", "float")) else "float32" for dtype in dtypes)
 
 
 def _model_inputs(model: keras.Model) -> dict[str, Any]:
@@ -139,8 +143,8 @@ def _output_widths(model: keras.Model, manifest: Manifest) -> list[int]:
 
 def _zero_predictions(model: keras.Model, manifest: Manifest) -> Any:
     fields = {
-        field.name: tf.zeros((2, *field.shape), _input_dtype(model, field, manifest.normalize))
-        for field in manifest.inputs
+        field.name: tf.zeros((2, *field.shape), dtype)
+        for field, dtype in zip(manifest.inputs, _input_dtypes(model, manifest), strict=True)
     }
     return model(fields if len(fields) > 1 else next(iter(fields.values())), training=False)
 

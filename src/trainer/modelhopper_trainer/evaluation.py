@@ -18,7 +18,7 @@ from modelhopper_contract import exact
 from modelhopper_contract.records import MetricState, ShardMetrics
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.compilation import make_loss, make_metric, metric_name
-from modelhopper_trainer.encoding import Fields, Form, by_output
+from modelhopper_trainer.encoding import Encoding, Fields, Form, by_output
 from modelhopper_trainer.keras_internals import call_model, compute_loss, row_values
 from modelhopper_trainer.program import any_rows
 
@@ -100,11 +100,19 @@ class Evaluator:
 def _make_metrics(assembly: Assembly) -> dict[str, tuple[str, keras.metrics.Metric]]:
     several = len(assembly.outputs) > 1
     found = {}
-    for output, form in zip(assembly.outputs, assembly.encoding.forms, strict=True):
+    for output, form in zip(assembly.outputs, _accuracy_forms(assembly.encoding), strict=True):
         for given in assembly.metrics[output]:
             name = f"{output}_{metric_name(given)}" if several else metric_name(given)
             found[name] = (output, make_metric(_resolved(given, form), assembly.folder))
     return found
+
+
+def _accuracy_forms(encoding: Encoding) -> list[Form]:
+    # One number per row is 0 or 1 to accuracy, however it was packed: of one category, every row would be right.
+    return [
+        Form.BINARY if form is Form.AS_STORED and output.shape in ((), (1,)) else form
+        for output, form in zip(encoding.outputs, encoding.forms, strict=True)
+    ]
 
 
 def _resolved(given: Any, form: Form) -> Any:

@@ -37,6 +37,11 @@ def outside_seed_state() -> Any | None:
     return None if generator is None else generator.state
 
 
+def use_outside_generator(generator: keras.random.SeedGenerator) -> None:
+    """Make `keras.random` draw from this generator where a layer gives no seed."""
+    global_state.set_global_attribute("global_seed_generator", generator)
+
+
 def layer_sizes(model: keras.Model) -> Iterator[tuple[int, int]]:
     """Yield, for each layer, its trainable numbers and the positions of its output (1 for a vector)."""
     for layer in model._flatten_layers(include_self=False):

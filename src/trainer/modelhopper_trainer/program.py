@@ -17,7 +17,7 @@ import tensorflow as tf
 from modelhopper_contract.errors import CorruptObject, HopError
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.encoding import WEIGHT_FIELD, Fields, by_output
-from modelhopper_trainer.keras_internals import call_model, compute_loss, outside_seed_state
+from modelhopper_trainer.keras_internals import call_model, compute_loss, outside_seed_state, use_outside_generator
 from modelhopper_trainer.state import Array
 
 # Their draws depend on what the process did before, so a hop would not be a function of its checkpoint.
@@ -136,11 +136,18 @@ def has_own_train_step(model: keras.Model) -> bool:
 class KerasLoop(Program):
     """A model with its own `train_step`: Keras' own loop, with the same rows, batches and seeds."""
 
+    def __init__(self, assembly: Assembly) -> None:
+        super().__init__(assembly)
+        self._outside = keras.random.SeedGenerator(0)
+        self._seeds = [*assembly.variables.seeds(), self._outside.state]
+
     def train(
         self, fields: Fields, order: npt.NDArray[np.int32], batch_size: int, seeds: npt.NDArray[np.int64] | None
     ) -> tuple[float, int]:
         """Train as `Program.train` does; the loss is what the model's `train_step` reports as `loss`."""
-        for variable, value in zip(self.assembly.variables.seeds(), [] if seeds is None else seeds, strict=False):
+        # Keras traces anew whenever it likes, and each time takes the generator of that moment.
+        use_outside_generator(self._outside)
+        for variable, value in zip(self._seeds, [] if seeds is None else seeds, strict=False):
             variable.assign(value.astype(variable.dtype))
         total, steps = 0.0, 0
         for start in range(0, len(order), batch_size):
