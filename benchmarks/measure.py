@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,8 +44,6 @@ def in_child(module, *arguments):
 
 def machine():
     """Return what the figures depend on, as rows of (what, value)."""
-    from importlib.metadata import version
-
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), "unknown")
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow-cpu", "keras", "numpy", "modelhopper"))
     return [

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 from measure import interleaved
 
@@ -25,13 +26,11 @@ WORK = {  # model: rows of the shard, shape of a row, dtype, classes, batch size
 
 
 def main(name):
-    import keras
-
     configure(threads=1, gpu=False, deterministic=True)
-    rows, shape, dtype, classes, batch_size, loss, repeats = WORK[name]
+    rows, shape, dtype, classes, batch_size, _, repeats = WORK[name]
     x, y = made_up(rows, shape, dtype, classes)
-    run_ours = ours(name, x, y, shape, dtype, classes, batch_size, loss)
-    model = assembled(name, shape, dtype, classes, batch_size, loss).model
+    run_ours = ours(name, x, y)
+    model = assembled(name).model
     scaled = x.astype("float32") / (255.0 if dtype == "uint8" else 1.0)
     targets = y[:, None].astype("float32") if classes == 2 else keras.utils.to_categorical(y, classes)
 
@@ -49,7 +48,8 @@ def made_up(rows, shape, dtype, classes):
     return x.astype(dtype), generator.integers(0, classes, rows).astype("uint8")
 
 
-def assembled(name, shape, dtype, classes, batch_size, loss):
+def assembled(name):
+    _, shape, dtype, classes, batch_size, loss, _ = WORK[name]
     manifest = Manifest(
         inputs=(Input(name="x", shape=shape, dtype=dtype),),
         outputs=(
@@ -68,8 +68,8 @@ def assembled(name, shape, dtype, classes, batch_size, loss):
     return assemble(configuration, Model(build=f"models.py:{name}"), manifest, 0, HERE)
 
 
-def ours(name, x, y, shape, dtype, classes, batch_size, loss):
-    assembly = assembled(name, shape, dtype, classes, batch_size, loss)
+def ours(name, x, y):
+    assembly = assembled(name)
     program, feed = make_program(assembly), Feed({"x": x, "y": y}, len(x))
     state = assembly.variables.read()
 

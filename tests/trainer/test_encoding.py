@@ -36,6 +36,12 @@ def words_and_image(dtype="int32"):
     )
 
 
+def as_lists():
+    model = words_and_image()
+    inputs, outputs = model.input, model.output
+    return keras.Model([inputs["words"], inputs["image"]], [outputs["size"], outputs["kind"]])
+
+
 def mlp(units=3, width=4):
     return keras.Sequential([keras.Input((width,)), layers.Dense(units)])
 
@@ -85,12 +91,13 @@ def test_whole_numbers_stay_whole_and_pixels_are_scaled(folder: Path) -> None:
     np.testing.assert_array_equal(found["image"], IMAGES.astype(np.float32) / np.float32(255))
 
 
-def test_two_inputs_and_two_outputs_are_trained_and_evaluated(folder: Path) -> None:
+@pytest.mark.parametrize("build", ["words_and_image", "as_lists"])
+def test_two_inputs_and_two_outputs_are_trained_and_evaluated(folder: Path, build: str) -> None:
     described = manifest(
         {"words": WORDS, "image": IMAGES}, {"kind": KINDS, "size": SIZES}, {"kind": "abc"}, normalize=255.0
     )
     one = configuration(**TWO)
-    made = assembled("models.py:words_and_image", folder, described, one)
+    made = assembled(f"models.py:{build}", folder, described, one)
     feed = Feed({"words": WORDS, "image": IMAGES, "kind": KINDS, "size": SIZES}, 20)
     evaluator, program = Evaluator(made), make_program(made)
     before = evaluator.merge([evaluator.evaluate(feed.stored())])

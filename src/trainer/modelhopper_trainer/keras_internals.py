@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
+FUNCTIONAL_MODULE = "keras.src.models.functional"  # as Keras 3 itself writes in a model's JSON
+
 
 def call_model(model: keras.Model, x: Any, *, training: bool) -> Any:
     """Return a model's predictions; `training` is told to models that ask, as Keras' train_step does."""

@@ -15,6 +15,7 @@ import numpy as np
 from modelhopper_contract import experiment
 from modelhopper_contract.errors import SpecError
 from modelhopper_trainer.functions import call, load_function
+from modelhopper_trainer.keras_internals import FUNCTIONAL_MODULE
 
 
 def build_model(model: experiment.Model, parameters: Mapping[str, Any], folder: Path, seed: int) -> keras.Model:
@@ -67,13 +68,13 @@ def _from_keras_file(path: Path) -> keras.Model:
 def _from_json(path: Path) -> keras.Model:
     try:
         value = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{path} is not JSON: {error}") from error
     try:
         # Text printed by a database or a log may be JSON inside a JSON string.
         value = json.loads(value) if isinstance(value, str) else value
         return keras.models.model_from_json(json.dumps(upgrade_keras_2(value)))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise SpecError(f"{path} does not describe a Keras model: {error}") from error
 
 
@@ -90,24 +91,46 @@ def upgrade_keras_2(value: Any) -> Any:
     upgraded = {key: upgrade_keras_2(item) for key, item in value.items()}
     if "class_name" not in value or "config" not in value or "module" in value:
         return upgraded
-    if value["class_name"] == "Model":
-        upgraded["class_name"] = "Functional"
+    if value["class_name"] in ("Model", "Functional"):
+        return {
+            **upgraded,
+            "config": _functional(upgraded["config"]),
+            "class_name": "Functional",
+            "module": FUNCTIONAL_MODULE,
+        }
     if value["class_name"] == "Sequential":
         upgraded["config"] = _sequential(upgraded["config"])
     return _with_module(upgraded)
 
 
+def _functional(config: Mapping[str, Any]) -> dict[str, Any]:
+    # Keras 2 lists a single input and a single output, too; to Keras 3 a list of one tensor is not the tensor.
+    single = {
+        key: config[key][0]
+        for key in ("input_layers", "output_layers")
+        if len(config[key]) == 1 and isinstance(config[key][0], list)
+    }
+    return {**config, **single, "layers": [_without_old_shape(layer) for layer in config["layers"]]}
+
+
 def _sequential(config: Any) -> dict[str, Any]:
     config = {"layers": config} if isinstance(config, list) else dict(config)
-    first, *rest = config["layers"]
+    layers = list(config["layers"])
+    first = layers[0]
     if first["class_name"] != "InputLayer" and "batch_input_shape" in first["config"]:
-        inner = dict(first["config"])
-        shape, dtype = inner.pop("batch_input_shape"), inner.get("dtype", "float32")
-        entry = {"batch_shape": shape, "dtype": dtype if isinstance(dtype, str) else "float32", "name": "input"}
-        first = {**first, "config": inner}
-        rest = [first, *rest]
-        first = _with_module({"class_name": "InputLayer", "config": entry})
-    return {"name": "sequential", **config, "layers": [first, *rest]}
+        dtype = first["config"].get("dtype")
+        entry = {"dtype": dtype if isinstance(dtype, str) else "float32", "name": "input"}
+        entry["batch_input_shape"] = first["config"]["batch_input_shape"]
+        layers.insert(0, _with_module({"class_name": "InputLayer", "config": entry}))
+    return {"name": "sequential", **config, "layers": [_without_old_shape(layer) for layer in layers]}
+
+
+def _without_old_shape(layer: dict[str, Any]) -> dict[str, Any]:
+    # Keras 2.15 gives the shape twice: to the InputLayer, and to the layer after it.
+    config = {key: value for key, value in layer["config"].items() if key != "batch_input_shape"}
+    if layer["class_name"] == "InputLayer" and "batch_input_shape" in layer["config"]:
+        config["batch_shape"] = layer["config"]["batch_input_shape"]
+    return {**layer, "config": config}
 
 
 def _with_module(value: dict[str, Any]) -> dict[str, Any]:
