@@ -12,14 +12,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def interleaved(repeats, **tasks):
-    """Run every task `repeats` times, in turns; return the shortest time of each, in seconds."""
+def interleaved(repeats, block=1, **tasks):
+    """Run every task in turns, `block` times a turn; return the shortest single time of each, in seconds.
+
+    A block above 1 is for what is warm when it follows itself, as passes over shards do.
+    """
     best = dict.fromkeys(tasks, float("inf"))
     for _ in range(repeats):
         for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            best[name] = min(best[name], time.perf_counter() - start)
+            for _ in range(block):
+                start = time.perf_counter()
+                task()
+                best[name] = min(best[name], time.perf_counter() - start)
     return best
 
 

@@ -38,7 +38,7 @@ def main(name):
         model.fit(scaled, targets, batch_size=batch_size, epochs=1, verbose=0)
 
     run_ours(), run_keras()  # both warm
-    print(json.dumps(interleaved(repeats, ours=run_ours, keras=run_keras)))
+    print(json.dumps(interleaved(repeats, block=3, ours=run_ours, keras=run_keras)))
 
 
 def made_up(rows, shape, dtype, classes):

@@ -101,7 +101,10 @@ def equal(one: dict[str, Array], other: dict[str, Array]) -> bool:
 
 def test_an_own_train_step_that_adds_nothing_changes_nothing(folder: Path) -> None:
     adam = {"name": "Adam", "learning_rate": 0.01}
-    own, plain = make_program(made(folder, "own_step", optimizer=adam)), make_program(made(folder, "mlp", optimizer=adam))
+    own, plain = (
+        make_program(made(folder, "own_step", optimizer=adam)),
+        make_program(made(folder, "mlp", optimizer=adam)),
+    )
     assert isinstance(own, KerasLoop)
     assert not isinstance(plain, KerasLoop)
     close(hops(own), hops(plain), 1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def _existing(build: str, folder: Path) -> Path:
 def _from_keras_file(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
+    except (ValueError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise SpecError(f"{path} cannot be loaded as a Keras model: {error}") from error
 
 
