@@ -85,9 +85,8 @@ def test_a_flipped_bit_anywhere_is_found(at: int, bit: int) -> None:
     damaged = bytearray(WHOLE)
     damaged[at] ^= 1 << bit
     try:
-        found = from_bytes(bytes(damaged), "iris/checkpoints/1")
-    except CorruptObject as error:
-        assert "iris/checkpoints/1 is " in str(error)
+        found = from_bytes(bytes(damaged), "c")
+    except CorruptObject:
         return
     # Only what JSON does not distinguish, such as one kind of white space from another, may pass, and means the same.
     assert found.record == RECORD

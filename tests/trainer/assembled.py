@@ -55,7 +55,12 @@ def _output(name: str, array: Array, classes: Sequence[Any] | None) -> Output:
 def configuration(number: int = 1, parameters: Mapping[str, Any] | None = None, **settings: Any) -> Configuration:
     """Return a configuration; `settings` are compile and fit parameters."""
     fit = {"batch_size": 8, "epochs": 1, "shuffle": True, "class_weight": None}
-    compiled = {"optimizer": {"name": "SGD", "learning_rate": 0.1}, "loss": "mse", "metrics": [], "loss_weights": None}
+    compiled: dict[str, Any] = {
+        "optimizer": {"name": "SGD", "learning_rate": 0.1},
+        "loss": "mse",
+        "metrics": [],
+        "loss_weights": None,
+    }
     return Configuration(
         number=number,
         name="",

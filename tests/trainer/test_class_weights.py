@@ -85,7 +85,8 @@ def test_an_encoded_label_s_classes_are_positions() -> None:
 @pytest.mark.parametrize("form", ["classes", "encoded", "sparse"])
 def test_training_with_weights_is_training_with_keras_sample_weights(tmp_path: Path, form: str) -> None:
     (tmp_path / "models.py").write_text(
-        "import keras\n\n\ndef mlp():\n    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, 'softmax')])\n"
+        "import keras\n\n\ndef mlp():\n"
+        "    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, 'softmax')])\n"
     )
     one_hot = np.eye(3, dtype=np.float32)[LABELS]
     stored = one_hot if form == "encoded" else LABELS

@@ -69,7 +69,10 @@ WORDS = rng.integers(0, 20, (20, 3)).astype(np.int32)
 IMAGES = rng.integers(0, 256, (20, 4, 4, 1)).astype(np.uint8)
 KINDS = rng.integers(0, 3, 20).astype(np.uint8)
 SIZES = rng.normal(size=20).astype(np.float32)
-TWO = {"loss": {"kind": "categorical_crossentropy", "size": "mse"}, "metrics": {"kind": ["accuracy"], "size": ["mae"]}}
+TWO: dict[str, Any] = {
+    "loss": {"kind": "categorical_crossentropy", "size": "mse"},
+    "metrics": {"kind": ["accuracy"], "size": ["mae"]},
+}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("tensorflow")
 
 X = np.random.default_rng(1).normal(size=(45, 4)).astype(np.float32)
 LABELS = (np.arange(45) % 3).astype(np.uint8)
-FIELDS = {"x": X, "y": LABELS}
+FIELDS: dict[str, Array] = {"x": X, "y": LABELS}
 ROW_BYTES = 17
 MODELS = """
 import keras
