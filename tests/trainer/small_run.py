@@ -239,7 +239,7 @@ class SmallRun:
         return found
 
     def _assembled(self, configuration: Configuration) -> Any:
-        from modelhopper_trainer.preparation import assemble_for
+        from modelhopper_trainer.assembly import assemble_for
         from modelhopper_trainer.program import make_program
 
         return make_program(assemble_for(self.specification, configuration, self.workshop.manifest))

@@ -126,6 +126,18 @@ def test_an_s3_store_makes_the_same_bytes(run: SmallRun, expected: dict[str, byt
     assert run.results(store) == expected
 
 
+@pytest.mark.parametrize("changes", [9, 23, 41])
+def test_a_run_killed_over_s3_makes_the_same_bytes(
+    run: SmallRun, expected: dict[str, bytes], s3_url: str, changes: int
+) -> None:
+    store = open_store(s3_url)
+    run.begin(store)
+    with pytest.raises(StoreUnavailable):
+        run.finish(Mortal(store, changes), 3)
+    run.finish(store, 2)
+    assert run.results(store) == expected
+
+
 def test_kept_iterations_do_not_change_the_others(tmp_path: Path, expected: dict[str, bytes]) -> None:
     run = SmallRun.prepare(tmp_path, keep_checkpoints="iterations")
     store = MemoryStore()

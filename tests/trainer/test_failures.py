@@ -153,3 +153,15 @@ def test_a_model_that_does_not_fit_the_data_is_told_with_both_shapes(tmp_path: P
     assert "has 5 units, and the data has 3 classes (setosa, versicolor, virginica)" in str(said[1])
     assert "returned a int: it must return a keras.Model" in str(said[2])
     assert "building the model raised ZeroDivisionError: no" in str(said[3])
+
+
+def test_a_metric_that_does_not_fit_the_labels_is_told_before_any_training(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(
+        "import keras\n"
+        "def mlp():\n    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])\n"
+        "def picky(y_true, y_pred):\n    return keras.ops.reshape(y_true, (-1, 7))\n"
+    )
+    search = {"method": "list", "configurations": [{"metrics": ["wrong.py:picky"]}]}
+    built = problem(tmp_path, models={"m": "wrong.py:mlp"}, search=search)
+    assert "the loss and metrics cannot be computed for this model and data: " in str(built.problem)
+    assert built.path == ("metrics",)

@@ -16,11 +16,10 @@ from modelhopper_contract.errors import SpecError
 from modelhopper_contract.experiment import Experiment, validated
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
-from modelhopper_trainer.assembly import Assembly
+from modelhopper_trainer.assembly import Assembly, assemble_for
 from modelhopper_trainer.device import configure
 from modelhopper_trainer.packing import pack
 from modelhopper_trainer.prediction import compiled_model, evaluate, predictor, restore, save
-from modelhopper_trainer.preparation import assemble_for
 from modelhopper_trainer.shards import DataSet, open_data
 
 pytestmark = pytest.mark.xdist_group("tensorflow")

@@ -27,5 +27,5 @@ def offsets(costs: Mapping[int, float], shards: int) -> dict[int, int]:
 def _far_apart(shards: int) -> list[int]:
     """Return all shards in van der Corput's order: 0, the middle, the quarters, the eighths, ..."""
     bits = max(1, (shards - 1).bit_length())
-    reversed_bits = [int(format(n, f"0{bits}b")[::-1], 2) for n in range(1 << bits)]
-    return [n for n in reversed_bits if n < shards]
+    fractions = [int(format(n, f"0{bits}b")[::-1], 2) for n in range(1 << bits)]  # in units of 2**-bits
+    return list(dict.fromkeys(fraction * shards >> bits for fraction in fractions))

@@ -14,6 +14,7 @@ from modelhopper_contract.errors import SpecError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.record import canonical_json
 from modelhopper_contract.records import Configuration
+from modelhopper_contract.specification import Specification
 from modelhopper_trainer.compilation import make_loss, make_metric, make_optimizer, metric_name
 from modelhopper_trainer.encoding import Encoding, encoding_for
 from modelhopper_trainer.models import build_model
@@ -68,6 +69,13 @@ def assemble(
                 make_metric(given, folder)
     built.optimizer.build(built.trainable_variables)
     return Assembly(configuration, built, Variables(built), encoding, losses, weights, metrics, folder)
+
+
+def assemble_for(specification: Specification, configuration: Configuration, manifest: Manifest) -> Assembly:
+    """Build and compile a configuration of a run."""
+    experiment = specification.experiment
+    model = experiment.models[configuration.model]
+    return assemble(configuration, model, manifest, experiment.seed, specification.path("."))
 
 
 # Which function these names mean depends on what the labels look like, as in Keras' own compile.

@@ -16,13 +16,12 @@ from modelhopper_contract.errors import SpecError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
-from modelhopper_trainer.assembly import NAMED_BY_FORM, Assembly
+from modelhopper_trainer.assembly import NAMED_BY_FORM, Assembly, assemble_for
 from modelhopper_trainer.compilation import make_loss, make_metric
 from modelhopper_trainer.encoding import Form, by_output
 from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.feeding import Feed
 from modelhopper_trainer.functions import load_function
-from modelhopper_trainer.preparation import assemble_for
 from modelhopper_trainer.shards import DataSet
 
 Array = npt.NDArray[Any]

@@ -5,51 +5,57 @@ from __future__ import annotations
 import traceback
 
 import numpy as np
+import tensorflow as tf
 
 from modelhopper_contract import checkpoint
-from modelhopper_contract.errors import UserError
-from modelhopper_contract.manifest import Manifest
+from modelhopper_contract.errors import SpecError, UserError
+from modelhopper_contract.manifest import Input, Manifest, Output
 from modelhopper_contract.messages import Built
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Configuration, HopRecord
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
-from modelhopper_trainer.assembly import Assembly, assemble
+from modelhopper_trainer.assembly import Assembly, assemble_for
 from modelhopper_trainer.class_weights import class_weights
-from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.keras_internals import layer_sizes
+from modelhopper_trainer.workshop import Tools, Workshop
 
 # What one optimizer step costs beside its arithmetic, in multiplications: about 0.2 ms at 1e9 a second.
 _STEP_MULTIPLICATIONS = 200_000
 
 
-def prepare(
-    specification: Specification, configuration: Configuration, manifest: Manifest, store: Store
-) -> tuple[Built, Assembly | None]:
+def prepare(specification: Specification, configuration: Configuration, workshop: Workshop, store: Store) -> Built:
     """Build a configuration, put its checkpoint 0, and say what it will cost; or say what is wrong with it."""
+    manifest = workshop.manifest
     try:
         assembly = assemble_for(specification, configuration, manifest)
         class_weights(configuration.fit["class_weight"], manifest)
-        Evaluator(assembly)  # makes the metrics
+        if workshop.keep(configuration, assembly):
+            _try_evaluation(workshop.tools(configuration), manifest)
     except UserError as error:
-        path = getattr(error, "path", ())
-        return Built(configuration=configuration.number, problem=str(error), path=path), None
+        return Built(configuration=configuration.number, problem=str(error), path=getattr(error, "path", ()))
     except Exception as error:  # noqa: BLE001 -- the user's model function may raise anything
         problem = f"building the model raised {type(error).__name__}: {error}"
-        found = Built(configuration=configuration.number, problem=problem, traceback=traceback.format_exc())
-        return found, None
+        return Built(configuration=configuration.number, problem=problem, traceback=traceback.format_exc())
     record = HopRecord(configuration=configuration.number, hop=-1, shard=None, steps=0, loss=None)
     name = Names(specification.experiment.name).checkpoint(configuration.number, 0)
     store.put(name, checkpoint.to_bytes(assembly.variables.read(), record))
     weights = int(assembly.model.count_params())
-    return Built(configuration=configuration.number, weights=weights, cost=_cost(assembly, manifest)), assembly
+    return Built(configuration=configuration.number, weights=weights, cost=_cost(assembly, manifest))
 
 
-def assemble_for(specification: Specification, configuration: Configuration, manifest: Manifest) -> Assembly:
-    """Build and compile a configuration of a run."""
-    experiment = specification.experiment
-    model = experiment.models[configuration.model]
-    return assemble(configuration, model, manifest, experiment.seed, specification.path("."))
+def _try_evaluation(tools: Tools, manifest: Manifest) -> None:
+    """Evaluate two rows of zeros, so that a loss or metric that does not fit is found; what is traced is used later."""
+    entries: tuple[Input | Output, ...] = (*manifest.inputs, *manifest.outputs)
+    fields = {entry.name: np.zeros((2, *entry.shape), entry.dtype) for entry in entries}
+    try:
+        tools.evaluator.evaluate([{name: tf.constant(array) for name, array in fields.items()}])
+    except Exception as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise SpecError(
+            f"the loss and metrics cannot be computed for this model and data: {type(error).__name__}: {first[:300]}",
+            ("metrics",),
+        ) from error
 
 
 def _cost(assembly: Assembly, manifest: Manifest) -> float:

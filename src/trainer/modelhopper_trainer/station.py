@@ -71,10 +71,7 @@ class Station:
     def prepare(self, configurations: Iterable[Configuration]) -> None:
         """Build each configuration once, put its checkpoint 0, and report it."""
         for configuration in configurations:
-            built, assembly = prepare(self._specification, configuration, self._workshop.manifest, self._store)
-            if assembly is not None:
-                self._workshop.keep(configuration, assembly)
-            self._report(built)
+            self._report(prepare(self._specification, configuration, self._workshop, self._store))
 
     def serve(self, is_over: Callable[[], bool], wait: Callable[[int], None]) -> None:
         """Serve the inbox until `is_over`; `wait` is called with the number of looks that found nothing."""

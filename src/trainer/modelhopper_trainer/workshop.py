@@ -9,10 +9,9 @@ from modelhopper_contract.errors import ConflictError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
-from modelhopper_trainer.assembly import Assembly, program_key
+from modelhopper_trainer.assembly import Assembly, assemble_for, program_key
 from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.feeding import Feed
-from modelhopper_trainer.preparation import assemble_for
 from modelhopper_trainer.program import Program, make_program
 from modelhopper_trainer.shards import DataSet, open_data
 
@@ -51,11 +50,13 @@ class Workshop:
             self.keep(configuration, assemble_for(self._specification, configuration, self.manifest))
         return self._tools[key]
 
-    def keep(self, configuration: Configuration, assembly: Assembly) -> None:
-        """Use an assembly for the configurations of its kind, unless there is one."""
+    def keep(self, configuration: Configuration, assembly: Assembly) -> bool:
+        """Use an assembly for the configurations of its kind; return False when there is one already."""
         key = self._key(configuration)
-        if key not in self._tools:
-            self._tools[key] = Tools(make_program(assembly), Evaluator(assembly))
+        if key in self._tools:
+            return False
+        self._tools[key] = Tools(make_program(assembly), Evaluator(assembly))
+        return True
 
     def feed(self, split: Split, shard: int) -> Feed:
         """Return a shard's rows; its digest is checked on first use."""
