@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from modelhopper_contract.names import Names
+from modelhopper_contract.records import Outcome
 from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.memory import MemoryStore
-from tests.trainer.small_run import SmallRun
+from tests.trainer.small_run import SEARCH, SmallRun
 
 pytestmark = pytest.mark.xdist_group("tensorflow")
 
@@ -53,8 +56,8 @@ def expected(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in run.results(store).items() if "/metrics/" not in name}
 
 
-def start(folder: Path, store: str) -> subprocess.Popen[str]:
-    script = textwrap.dedent(RUN).replace("**LENGTH", f"**{LENGTH!r}")
+def start(folder: Path, store: str, changes: Mapping[str, Any] = LENGTH) -> subprocess.Popen[str]:
+    script = textwrap.dedent(RUN).replace("**LENGTH", f"**{dict(changes)!r}")
     path = folder / "run.py"
     path.write_text(script)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])}
@@ -119,6 +122,19 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     if not alive:
         finish(folder, store)
     assert results(folder, store) == expected
+
+
+def test_a_configuration_that_kills_its_station_again_and_again_fails_alone(tmp_path: Path) -> None:
+    deadly = {"model": "deadly", "optimizer": {"name": "SGD", "learning_rate": 0.1}}
+    changes = {"search": {"method": "list", "configurations": [SEARCH[0], deadly]}, "iterations": 2}
+    store = str(tmp_path / "runs")
+    with start(tmp_path, store, changes) as run:
+        assert run.communicate()[0].endswith("finished\n")
+    opened, names = open_store(store), Names("small")
+    ends = [Outcome.from_json(opened.get(names.outcome(number))) for number in (1, 2)]
+    assert [end.state for end in ends] == ["finished", "failed"]
+    assert ends[1].failure is not None
+    assert ends[1].failure.reason.startswith("its station died 3 times at this hop (by signal 9)")
 
 
 def test_a_run_killed_while_preparing_begins_anew(folder: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
