@@ -103,9 +103,9 @@ def test_a_run_through_s3_leaves_the_same_bytes_as_one_in_a_folder(work: Work, s
         assert (done.returncode, done.stderr) == (0, "")
     reproducible = ("experiment.json", "configurations", "checkpoints", "metrics", "history", "outcomes")
     contents = []
-    for store in (open_store(s3_url), open_store("here")):
-        names = [e.name for e in store.list("iris/") if e.name.split("/")[1] in reproducible]
-        contents.append({name: store.get(name) for name in names})
+    for opened in (open_store(s3_url), open_store("here")):
+        names = [e.name for e in opened.list("iris/") if e.name.split("/")[1] in reproducible]
+        contents.append({name: opened.get(name) for name in names})
     assert len(contents[0]) == 1 + 2 + 2 + 2 * 3 + 2 + 2
     assert contents[0] == contents[1]
     looked = finished("status", "iris", "--store", s3_url)
