@@ -111,6 +111,14 @@ def test_the_same_command_goes_on_and_builds_nothing_again() -> None:
     } == {name: data for name, data in before.items() if "/inbox/" not in name}
 
 
+def test_a_moved_folder_is_where_stations_look_from_then_on() -> None:
+    store, made = MemoryStore(), specification()
+    begin(store, made)
+    moved = made.model_copy(update={"folder": "/elsewhere"})
+    begin(store, moved)
+    assert Specification.from_json(store.get(NAMES.specification())) == moved
+
+
 def test_a_complete_run_serves_nobody() -> None:
     store = MemoryStore()
     begin(store)

@@ -274,6 +274,31 @@ def test_columns_are_joined_as_they_were_packed() -> None:
         assert rows_for(given, inputs)["x"].tolist() == [[1, 3], [2, 4]]
 
 
+def test_a_column_of_an_inputs_own_name_is_packed_as_it_was() -> None:
+    import pyarrow
+
+    table = pyarrow.table({"age": [30.0, 40.0], "x": [1.0, 2.0], "y": [3.0, 4.0]})
+    age = Input(name="age", shape=(1,), dtype="float32", columns=("age",))
+    joined = Input(name="x", shape=(2,), dtype="float32", columns=("x", "y"))
+    assert rows_for(table, [age])["age"].tolist() == [[30], [40]]
+    assert rows_for({"age": [[30.0]]}, [age])["age"].tolist() == [[30]]
+    assert rows_for(table, [joined])["x"].tolist() == [[1, 3], [2, 4]]
+
+
+def test_columns_that_cannot_be_joined_are_told() -> None:
+    joined = [Input(name="x", shape=(2,), dtype="float32", columns=("x", "y"))]
+    with pytest.raises(DataError, match="columns of `x` differ in shape"):
+        rows_for({"x": [1.0, 2.0], "y": [3.0]}, joined)
+    with pytest.raises(DataError, match="For a single row, give a list of one row"):
+        rows_for({"x": 1.0, "y": 3.0}, joined)
+
+
+def test_rows_given_to_evaluate_are_refused_with_what_to_do() -> None:
+    candidate = Run(whole_run(MemoryStore()).store, "iris").best()
+    with pytest.raises(UserError, match="a list was given"):
+        candidate.evaluate([[1.0]])  # type: ignore[arg-type]
+
+
 def test_spare_columns_of_a_widened_code_are_no_class() -> None:
     output = Output(name="y", kind="classes", shape=(), dtype="int32", classes=("a", "b"), num_classes=4)
     found = Predictions([output], {"y": np.array([[0.1, 0.2, 0.7, 0.0]])})

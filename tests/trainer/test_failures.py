@@ -165,3 +165,21 @@ def test_a_metric_that_does_not_fit_the_labels_is_told_before_any_training(tmp_p
     built = problem(tmp_path, models={"m": "wrong.py:mlp"}, search=search)
     assert "the loss and metrics cannot be computed for this model and data: " in str(built.problem)
     assert built.path == ("metrics",)
+
+
+def test_a_metric_whose_result_is_no_number_is_told_before_any_training(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(
+        "import keras\n"
+        "def mlp():\n    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])\n"
+        "class Pair(keras.metrics.Metric):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.both = self.add_weight(shape=(2,), initializer='zeros', name='both')\n"
+        "    def update_state(self, y_true, y_pred, sample_weight=None):\n"
+        "        self.both.assign(self.both + 1.0)\n"
+        "    def result(self):\n"
+        "        return {'both': self.both}\n"
+    )
+    search = {"method": "list", "configurations": [{"metrics": ["wrong.py:Pair"]}]}
+    built = problem(tmp_path, models={"m": "wrong.py:mlp"}, search=search)
+    assert "the loss and metrics cannot be computed for this model and data: " in str(built.problem)

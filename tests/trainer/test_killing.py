@@ -124,9 +124,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert results(folder, store) == expected
 
 
-def test_a_configuration_that_kills_its_station_again_and_again_fails_alone(tmp_path: Path) -> None:
-    deadly = {"model": "deadly", "optimizer": {"name": "SGD", "learning_rate": 0.1}}
-    changes = {"search": {"method": "list", "configurations": [SEARCH[0], deadly]}, "iterations": 2}
+@pytest.mark.parametrize("model", ["deadly", "deadly_evaluation"])
+def test_a_configuration_that_kills_its_station_again_and_again_fails_alone(tmp_path: Path, model: str) -> None:
+    deadly = {"model": model, "optimizer": {"name": "SGD", "learning_rate": 0.1}}
+    changes = {
+        "search": {"method": "list", "configurations": [SEARCH[0], deadly]},
+        "iterations": 12,
+        "evaluate_every": 1,
+    }
     store = str(tmp_path / "runs")
     with start(tmp_path, store, changes) as run:
         assert run.communicate()[0].endswith("finished\n")
@@ -144,3 +149,14 @@ def test_a_run_killed_while_preparing_begins_anew(folder: Path, expected: dict[s
         kill_everything(first)
     finish(folder, store)
     assert results(folder, store) == expected
+
+
+def test_a_station_that_is_told_to_stop_while_it_listens_ends_in_order(folder: Path, tmp_path: Path) -> None:
+    store = str(tmp_path / "runs")
+    with start(folder, store) as first:
+        read_until(first, "trained", 3)
+        station = psutil.Process(first.pid).children()[0]
+        station.send_signal(signal.SIGTERM)
+        psutil.wait_procs([station], timeout=30)
+        assert first.communicate()[0].endswith("finished\n")
+    assert all("Fatal Python error" not in path.read_text() for path in Path(store, "small", "logs").iterdir())

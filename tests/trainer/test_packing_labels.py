@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from modelhopper_contract.errors import DataError
 from modelhopper_contract.manifest import Manifest, Output
-from modelhopper_trainer.packing import labels, outputs, pack
+from modelhopper_trainer.packing import describe, labels, outputs, pack
 from modelhopper_trainer.shards import open_data
 from tests.trainer.packed import Array, column, folder
 
@@ -197,3 +197,11 @@ def test_the_manifest_keeps_types_over_disk(tmp_path: Path) -> None:
     pack(([[0.0]] * 5, [None, False, 2, "2", "é"]), tmp_path / "out", shards=1)
     manifest = Manifest.from_json((tmp_path / "out" / "manifest.json").read_bytes())
     assert manifest.outputs[0].classes == (None, False, 2, "2", "é")
+
+
+def test_measured_numbers_taken_as_classes_are_pointed_out(tmp_path: Path) -> None:
+    x = np.zeros((3, 2))
+    measured = pack((x, np.array([0.5, 1.5, 2.5])), tmp_path / "measured", shards=1)
+    counted = pack((x, np.array([0.0, 1.0, 2.0])), tmp_path / "counted", shards=1)
+    assert "to keep it a number, pack with kind `number`" in describe(measured)
+    assert "to keep it a number" not in describe(counted)

@@ -28,8 +28,8 @@ class ExitCode(enum.IntEnum):
     PERMANENT = 1  # doing the same again gives the same: corrupt data, a bug
     MISTAKE = 2  # the user's input cannot work; nothing was started
     SOME_FAILED = 3  # the run is complete, and at least one configuration failed
-    RETRYABLE = 75  # the same command can succeed later: store unreachable, disk full, preempted
-    INTERRUPTED = 130  # stopped by Ctrl-C or SIGTERM; the same command goes on
+    RETRYABLE = 75  # the same command can succeed later: store unreachable, disk full, preempted (SIGTERM)
+    INTERRUPTED = 130  # stopped by Ctrl-C; the same command goes on
 
 
 class ModelhopperError(Exception):

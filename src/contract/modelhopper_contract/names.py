@@ -22,6 +22,7 @@ import re
 from dataclasses import dataclass
 
 _CHECKPOINT = re.compile(r"checkpoints/(\d+)/(\d+)\.safetensors$")
+_TOKEN = re.compile(r"inbox/\d+/(\d+)-(?:train|evaluate)-\d+$")
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,11 @@ def checkpoint_number(name: str) -> tuple[int, int]:
     if found is None:
         raise ValueError(f"{name} is not the name of a checkpoint. This is a bug. Please report it.")
     return int(found[1]), int(found[2])
+
+
+def token_configuration(name: str) -> int:
+    """Return the configuration of a token's name."""
+    found = _TOKEN.search(name)
+    if found is None:
+        raise ValueError(f"{name} is not the name of a token. This is a bug. Please report it.")
+    return int(found[1])

@@ -52,6 +52,9 @@ def begun(specification: Specification, store: Store, *, extend: bool = False) -
     if differences:
         _check_extension(stored, specification, differences, store, extend=extend)
         _extend(stored, specification, store)
+    elif stored != specification:
+        # The folder was moved, or what says how to run was changed: stations read this object.
+        store.put(names.specification(), specification.to_json())
     found = [entry.name for entry in store.list(names.configurations())]
     return [Configuration.from_json(store.get(name), name) for name in found]
 

@@ -103,6 +103,11 @@ class Candidate:
 
         Exact sums over rows, as in the run: on the same kind of device, the same numbers to the bit.
         """
+        if not isinstance(data, str | os.PathLike | None):
+            raise UserError(
+                f"evaluate takes the folder of a packed data set, and a {type(data).__name__} was given. Pack the rows "
+                "with modelhopper.pack(..., against=...), or call predict, which takes rows."
+            )
         written = self._specification.experiment.data.validation
         if data is None and written is None:
             raise UserError("the run has no validation data: give a packed data set, as in evaluate('data/iris-test').")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,10 @@ class Predictions(Mapping[str, Prediction]):
     def __len__(self) -> int:
         return len(self._found)
 
+    def __repr__(self) -> str:
+        rows = {len(one.values) for one in self._found.values()}
+        return f"predictions of {', '.join(self)} for {max(rows, default=0):,} rows"
+
     def _only(self, what: str) -> Prediction:
         if len(self) > 1:
             first = next(iter(self))
@@ -143,14 +148,24 @@ def _columns(given: Any) -> Mapping[str, Any] | None:
 
 
 def _stacked(field: Input, columns: Mapping[str, Any]) -> Array:
+    missing = [name for name in field.columns if name not in columns]
+    if field.columns and not missing:  # before the input's own name, which may be that of a single column too
+        return _joined(field, [np.asarray(columns[name]) for name in field.columns])
     if field.name in columns:
         return np.asarray(columns[field.name])
-    missing = [name for name in field.columns if name not in columns]
-    if missing or not field.columns:
-        wanted = missing[0] if missing else field.name
-        raise DataError(f"the rows have no `{wanted}`: they have {', '.join(columns)}.{did_you_mean(wanted, columns)}")
-    stacked = np.stack([np.asarray(columns[name]) for name in field.columns], axis=-1)
-    return stacked.reshape(len(stacked), *field.shape)
+    wanted = missing[0] if missing else field.name
+    raise DataError(f"the rows have no `{wanted}`: they have {', '.join(columns)}.{did_you_mean(wanted, columns)}")
+
+
+def _joined(field: Input, parts: Sequence[Array]) -> Array:
+    if len(parts) == 1 and parts[0].shape[1:] == field.shape:
+        return parts[0]
+    if len({part.shape for part in parts}) > 1:
+        shapes = ", ".join(f"{name}: {part.shape}" for name, part in zip(field.columns, parts, strict=True))
+        raise DataError(f"the columns of `{field.name}` differ in shape ({shapes}).")
+    stacked = np.stack(parts, axis=-1)
+    fits = stacked.ndim > 1 and math.prod(stacked.shape[1:]) == math.prod(field.shape)
+    return stacked.reshape(len(stacked), *field.shape) if fits else stacked
 
 
 def _checked(field: Input, array: Array) -> Array:

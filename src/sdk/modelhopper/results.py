@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from modelhopper import export
@@ -33,7 +34,7 @@ def open_run(name: str | Path, store: str | Store = DEFAULT_STORE) -> Run:
     if not opened.list(run.reader.names.specification()):
         known = experiment_names(opened)
         there = f"it has {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}" if known else "it has none"
-        listing = f" `modelhopper status --store {opened.url}` lists them." if known else ""
+        listing = f" `modelhopper status --store {shlex.quote(opened.url)}` lists them." if known else ""
         raise UserError(
             f"{opened.url} has no experiment `{experiment}`: {there}.{did_you_mean(experiment, known)}{listing}"
         )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from modelhopper_contract.errors import ConflictError
+from modelhopper_contract.errors import ConflictError, UserError
 
 
 def configure(*, threads: int, gpu: bool, deterministic: bool) -> None:
     """Prepare this process to be a station.
 
     The thread count is set for operations and between them, because last bits of a convolution's gradient depend on
-    it. Raises ConflictError when TensorFlow already runs in this process with other settings.
+    it. Raises ConflictError when TensorFlow already runs in this process with other settings, and UserError when it
+    sees none of the GPUs that this station was given.
     """
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -26,5 +27,10 @@ def configure(*, threads: int, gpu: bool, deterministic: bool) -> None:
                 f"TensorFlow already runs in this process, not with {threads} threads ({error}). Use the local engine, "
                 "or run the experiment before anything else uses TensorFlow."
             ) from error
+    if gpu and not tf.config.get_visible_devices("GPU"):
+        raise UserError(
+            "This machine shows a GPU, and TensorFlow cannot use it: pip install 'modelhopper[gpu]', or set "
+            "`devices.kind` to cpu."
+        )
     if gpu and deterministic:
         tf.config.experimental.enable_op_determinism()

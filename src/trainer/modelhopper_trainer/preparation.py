@@ -49,7 +49,8 @@ def _try_evaluation(tools: Tools, manifest: Manifest) -> None:
     entries: tuple[Input | Output, ...] = (*manifest.inputs, *manifest.outputs)
     fields = {entry.name: np.zeros((2, *entry.shape), entry.dtype) for entry in entries}
     try:
-        tools.evaluator.evaluate([{name: tf.constant(array) for name, array in fields.items()}])
+        found = tools.evaluator.evaluate([{name: tf.constant(array) for name, array in fields.items()}])
+        tools.evaluator.merge([found])
     except Exception as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise SpecError(

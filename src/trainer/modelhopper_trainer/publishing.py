@@ -44,6 +44,12 @@ class Publisher:
         self.store.put(self.names.journal(number, end), stay.to_json())
         self._remove(number, stay.first_hop)
 
+    def forward(self, configuration: Configuration, newest: int, hop: int, token: str) -> None:
+        """Replace the token of a hop that was done by those of the newest checkpoint, as far as they are not there."""
+        self.announce(configuration, newest)
+        self.store.delete(token)
+        self._remove(configuration.number, hop)
+
     def announce(self, configuration: Configuration, hop: int) -> list[str]:
         """Put the tokens that a checkpoint gives rise to; return their names."""
         tokens = tokens_of(self.specification, self.stations, configuration, hop)

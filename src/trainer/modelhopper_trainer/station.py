@@ -124,12 +124,22 @@ class Station:
             return None  # served by a station of the same number that was thought dead
         configuration = self._configuration(token.configuration)
         wanted = self._names.checkpoint(token.configuration, token.hop)
-        if token.action == "train" and self._store.list(self._names.outcome(token.configuration)):
+        if token.action == "train" and self._is_out_of_date(token):
             return Arrival(token, configuration, None)
         try:
             return Arrival(token, configuration, checkpoint.from_bytes(self._store.get(wanted), wanted))
         except ObjectNotFound:
             return Arrival(token, configuration, None)
+
+    def _is_out_of_date(self, token: Token) -> bool:
+        # A newer checkpoint has announced its own token. To train again would make that one anew, and so on: every hop
+        # of the configuration would be done twice until the end.
+        ended = self._store.list(self._names.outcome(token.configuration))
+        return bool(ended) or self._newest(token.configuration) > token.hop
+
+    def _newest(self, number: int) -> int:
+        entries = self._store.list(self._names.checkpoints(number))
+        return max((checkpoint_number(entry.name)[1] for entry in entries), default=-1)
 
     def _configuration(self, number: int) -> Configuration:
         if number not in self._configurations:
@@ -219,13 +229,14 @@ class Station:
         """Repair a token that is out of date: the work is done, or the configuration has ended."""
         number = arrival.token.configuration
         ended = bool(self._store.list(self._names.outcome(number)))
-        hops = [checkpoint_number(e.name)[1] for e in self._store.list(self._names.checkpoints(number))]
-        if not ended and arrival.token.action == "train":
-            if not hops or max(hops) < arrival.token.hop:
-                missing = self._names.checkpoint(number, arrival.token.hop)
-                raise CorruptObject(f"{missing} is missing, and configuration {number} cannot go on without it.")
-            self._publisher.announce(arrival.configuration, max(hops))
-        self._store.delete(name)
+        if ended or arrival.token.action == "evaluate":
+            self._store.delete(name)
+            return
+        newest = self._newest(number)
+        if newest < arrival.token.hop:
+            missing = self._names.checkpoint(number, arrival.token.hop)
+            raise CorruptObject(f"{missing} is missing, and configuration {number} cannot go on without it.")
+        self._publisher.forward(arrival.configuration, newest, arrival.token.hop, name)
 
     def _fail(self, name: str, token: Token, error: BaseException) -> None:
         configuration = self._configuration(token.configuration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ def station_gpus(devices: Devices, configurations: int) -> list[str | None]:
     One station per GPU; without GPUs, or with `kind: cpu`, one per core that this process may use. Never more
     stations than configurations, because a configuration is at one station at a time.
     """
-    gpus = [] if devices.kind == "cpu" else visible_gpus()
+    gpus = visible_gpus() if devices.kind == "gpu" or (devices.kind == "auto" and _uses_gpus()) else []
     if devices.kind == "gpu" and not gpus:
         raise UserError("`devices.kind` is gpu, and this machine shows no GPU (nvidia-smi -L). Use cpu or auto.")
     count = devices.stations or len(gpus) or max(1, len(os.sched_getaffinity(0)) // devices.threads)
@@ -29,9 +30,18 @@ def visible_gpus() -> list[str]:
     """Return the identifiers of the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [gpu for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
+        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
     listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30, check=False)
     return [str(number) for number, line in enumerate(line for line in listing.stdout.splitlines() if "GPU " in line)]
+
+
+def _uses_gpus() -> bool:
+    """Say whether the TensorFlow that is installed can use a GPU at all: its build for CPUs has a name of its own."""
+    try:
+        importlib.metadata.version("tensorflow-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from modelhopper_contract.errors import ExitCode, ModelhopperError, StoreUnavailable, UserError
 from modelhopper_contract.experiment import Devices
-from modelhopper_contract.messages import Built, Ended, Event, Prepare, Problem, Serve, Stop, Trained
-from modelhopper_contract.names import Names
+from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Prepare, Problem, Serve, Stop, Trained
+from modelhopper_contract.names import Names, token_configuration
 from modelhopper_contract.records import Configuration, Failure, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
+from modelhopper_scheduler.engines.deaths import MOST_AT_A_HOP, Deaths
 from modelhopper_scheduler.engines.engine import OnEvent
 from modelhopper_scheduler.engines.station_process import StationProcess
 
-_MOST_DEATHS_AT_A_HOP = 3
-_MOST_DEATHS_WITHOUT_PROGRESS = 6
 _STOP_TIMEOUT_S = 30.0  # to write what is waiting, when all is done
 _INTERRUPTED_TIMEOUT_S = 2.0  # a hop in progress is dropped, and will be done again
 
@@ -49,8 +47,7 @@ class LocalEngine:
         self._keep = keep
         self._processes: dict[int, StationProcess] = {}
         self._selector = selectors.DefaultSelector()
-        self._deaths: Counter[tuple[int, int]] = Counter()
-        self._deaths_without_progress = 0
+        self._deaths = Deaths(len(self._gpus))
 
     @property
     def stations(self) -> int:
@@ -101,8 +98,8 @@ class LocalEngine:
                 self._raise_problem(heard)
                 if isinstance(heard, Ended):
                     waiting.discard(heard.outcome.configuration)
-                if isinstance(heard, Trained):
-                    self._deaths_without_progress = 0
+                if isinstance(heard, Trained | Evaluated | Ended):
+                    self._deaths.progress()
                 on_event(heard)
 
     def _start(self, station: int) -> StationProcess:
@@ -129,24 +126,20 @@ class LocalEngine:
 
     def _after_death(self, process: StationProcess) -> Event | None:
         """Start a dead station again; return the end of the configuration that killed it too often."""
-        self._deaths_without_progress += 1
-        if self._deaths_without_progress > _MOST_DEATHS_WITHOUT_PROGRESS:
-            raise self._cannot_go_on(process, f"{self._deaths_without_progress} times without any progress")
+        work = process.working_on
+        is_to_blame = self._deaths.add(process.station, work)
+        if self._deaths.are_too_many:
+            raise self._cannot_go_on(process, f"after {self._deaths.without_progress} deaths without any progress")
         code = process.exit_code()
         process.stop(0)
-        work = process.working_on
-        ended = None
-        if work is not None:
-            self._deaths[work.configuration, work.hop] += 1
-            if self._deaths[work.configuration, work.hop] >= _MOST_DEATHS_AT_A_HOP:
-                ended = self._give_up(process, work.configuration, work.hop, code)
+        ended = self._give_up(process, work.configuration, work.hop, code) if work and is_to_blame else None
         self._start(process.station).send(Serve())
         return ended
 
     def _give_up(self, process: StationProcess, configuration: int, hop: int, code: int) -> Ended:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         failure = Failure(
-            reason=f"its station died {_MOST_DEATHS_AT_A_HOP} times at this hop ({how}); most likely out of memory",
+            reason=f"its station died {MOST_AT_A_HOP} times at this hop ({how}); most likely out of memory",
             hop=hop,
             shard=None,
             station=process.station,
@@ -155,6 +148,10 @@ class LocalEngine:
         )
         outcome = Outcome(configuration=configuration, state="failed", hops=hop, failure=failure)
         self._store.put(self._names.outcome(configuration), outcome.to_json())
+        # What is left of it would kill again: an evaluation is served whatever the outcome is.
+        for name in [entry.name for entry in self._store.list(self._names.inbox())]:
+            if token_configuration(name) == configuration:
+                self._store.delete(name)
         return Ended(outcome=outcome)
 
     def _raise_problem(self, event: Event) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from modelhopper_contract.log_lines import last_lines
-from modelhopper_contract.messages import Command, Event, Started, read_event
+from modelhopper_contract.messages import Command, Event, Idle, Started, read_event
 
 _MODULE = "modelhopper_trainer"
+_LINGERING_S = 10.0
 
 
 class StationProcess:
@@ -66,8 +67,8 @@ class StationProcess:
             *lines, self._buffer = (self._buffer + data).split(b"\n")
             for line in lines:
                 event = read_event(line)
-                if isinstance(event, Started):
-                    self.working_on = event
+                if isinstance(event, Started | Idle):
+                    self.working_on = event if isinstance(event, Started) else None
                 yield event
 
     def stop(self, timeout_s: float) -> None:
@@ -81,8 +82,12 @@ class StationProcess:
         os.close(self.events_fd)
 
     def exit_code(self) -> int:
-        """Wait for the process to end and return its code, negative for a signal."""
-        return self._process.wait()
+        """Return the code of a process whose events ended, negative for a signal; one that lingers is killed."""
+        try:
+            return self._process.wait(_LINGERING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def last_lines(self, count: int = 15) -> str:
         """Return the end of the log."""

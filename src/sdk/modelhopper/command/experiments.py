@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -140,7 +141,7 @@ def _next(job: Job, display: Display) -> str:
     from modelhopper.running import DEFAULT_STORE
 
     name, where = job.specification.experiment.name, home(job)
-    target = name if where == f"{DEFAULT_STORE}/{name}" else where
+    target = shlex.quote(name if where == f"{DEFAULT_STORE}/{name}" else where)
     if display.progress.finished:
         return f"Next: modelhopper best {target} --export best.keras"
     return f"Next: modelhopper logs {target} {display.progress.failed[0].configuration}"

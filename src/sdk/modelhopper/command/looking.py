@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -99,7 +100,7 @@ def best(
     # The words that were given, so that the next command finds the same configuration.
     given = [f'--metric "{metric}"'] if metric else []
     given += [f"--store {store}"] if store != _DEFAULT_STORE else []
-    _say(f"Next: {' '.join(['modelhopper best', name, *given, '--export best.keras'])}")
+    _say(f"Next: {' '.join(['modelhopper best', shlex.quote(name), *given, '--export best.keras'])}")
 
 
 def logs(

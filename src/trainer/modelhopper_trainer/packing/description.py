@@ -63,4 +63,6 @@ def _output(field: Output) -> str:
     width = field.num_classes or len(field.classes)
     padded = f", one-hot over {width}" if width > len(field.classes) else ""
     count = "1 class" if len(field.classes) == 1 else f"{len(field.classes)} classes"
-    return f"{count}{padded}: {listed([class_name(value) for value in field.classes], 8)}"
+    measured = any(isinstance(value, float) and not value.is_integer() for value in field.classes)
+    hint = " (to keep it a number, pack with kind `number`)" if measured else ""
+    return f"{count}{padded}: {listed([class_name(value) for value in field.classes], 8)}{hint}"

@@ -58,7 +58,7 @@ def building(out: Path, *, overwrite: bool) -> Iterator[Path]:
                 f"{out} cannot be written: no room left ({error.strerror}). What was written is removed; "
                 "make room and pack again."
             ) from error
-        raise DataError(f"{out} cannot be written: {error}.") from error
+        raise DataError(f"{out} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -46,7 +46,10 @@ def _pair_source(first: object, second: object, name: str) -> Source:
         for path in paths.values():
             _refuse_missing(path)
             if path.suffix != ".npy":
-                raise DataError(f"{path} is not an .npy file, and a pair of paths is a pair of .npy files. {ALLOWED}")
+                raise DataError(
+                    f"{path} is not an .npy file, and two paths are a pair of .npy files. Several columns go into one "
+                    f"word, as a,b. {ALLOWED}"
+                )
         return arrays.npy_source(paths, f"{first} and {second}", (("x",), ("y",)))
     inputs = _named(first) if isinstance(first, Mapping) else {"x": first}
     outputs = _named(second) if isinstance(second, Mapping) else {"y": second}
