@@ -11,7 +11,7 @@ import pytest
 from modelhopper_contract.errors import StoreUnavailable
 from modelhopper_contract.records import Outcome
 from modelhopper_contract.stores.memory import MemoryStore
-from modelhopper_scheduler.conduct import begun
+from modelhopper_scheduler.conduct import begun, take_over
 from tests.trainer.small_run import Mortal, SmallRun
 
 pytestmark = pytest.mark.xdist_group("tensorflow")
@@ -34,7 +34,8 @@ def test_evaluating_more_often_than_begun_still_ends(tmp_path: Path, changes: in
     seldom.begin(store)
     with contextlib.suppress(StoreUnavailable):
         seldom.finish(Mortal(store, changes), 1)
-    begun(often.specification, store, extend=True)
+    assert begun(often.specification, store, extend=True)
+    take_over(often.specification, store)
     often.finish(store, 1)
     assert Outcome.from_json(store.get(often.names.outcome(1))).state == "finished"
     assert store.list(often.names.history(1, 2))
@@ -46,7 +47,8 @@ def test_an_extended_run_waits_for_every_evaluation_before_it_ends(tmp_path: Pat
     store = MemoryStore()
     short.begin(store)
     short.finish(store, 1)
-    begun(longer.specification, store, extend=True)
+    assert begun(longer.specification, store, extend=True)
+    take_over(longer.specification, store)
     stations = longer.stations(store, 2)
     late = longer.names.evaluation_token(1, 1, 4)
     while busy := [station for station in stations if station._waiting()]:

@@ -239,8 +239,8 @@ def test_plain_lines_tell_the_preparation_once() -> None:
 def test_plain_lines_tell_evaluations_at_most_twice_a_second() -> None:
     events: list[tuple[float, Event]] = [(100 + n / 10, evaluated(1 + n % 3, 5, n / 10)) for n in range(10)]
     assert said(begun(), events) == [
-        "configuration 1: iteration 5 of 10, validation accuracy 0.000, the best so far",
-        "configuration 3: iteration 5 of 10, validation accuracy 0.500, the best so far",
+        "configuration 1: iteration 5 of 10, validation accuracy 0.000, in the lead",
+        "configuration 3: iteration 5 of 10, validation accuracy 0.500, in the lead",
     ]
 
 

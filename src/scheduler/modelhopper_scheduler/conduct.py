@@ -30,6 +30,8 @@ def conduct(
     cannot be built; then nothing was started.
     """
     planned = begun(specification, store, extend=extend)
+    if planned is not None:
+        take_over(specification, store)
     with engine:
         if planned is None:
             planned = _begin(specification, configurations, store, engine, on_event)
@@ -41,7 +43,10 @@ def conduct(
 
 
 def begun(specification: Specification, store: Store, *, extend: bool = False) -> list[Configuration] | None:
-    """Return the configurations of a run that has begun, or None; take over a longer specification with `extend`."""
+    """Return the configurations of a run that has begun, or None. Changes nothing.
+
+    Raises ConflictError when the store holds another experiment of this name; with `extend`, a longer one may go on.
+    """
     names = Names(specification.experiment.name)
     try:
         stored = Specification.from_json(store.get(names.specification()), names.specification())
@@ -51,10 +56,6 @@ def begun(specification: Specification, store: Store, *, extend: bool = False) -
     differences = stored.differences(specification)
     if differences:
         _check_extension(stored, specification, differences, store, extend=extend)
-        _extend(stored, specification, store)
-    elif stored != specification:
-        # The folder was moved, or what says how to run was changed: stations read this object.
-        store.put(names.specification(), specification.to_json())
     found = [entry.name for entry in store.list(names.configurations())]
     return [Configuration.from_json(store.get(name), name) for name in found]
 
@@ -156,11 +157,14 @@ def _check_extension(
         raise ConflictError(f"{where} Give it another name, or extend it with --extend.")
 
 
-def _extend(stored: Specification, given: Specification, store: Store) -> None:
-    """Let an experiment go on for more iterations: configurations that had finished are unfinished again."""
+def take_over(given: Specification, store: Store) -> None:
+    """Let stations read the specification as it is given now: a moved folder, other devices, more iterations."""
     names = Names(given.experiment.name)
-    longer = given.experiment.iterations > stored.experiment.iterations
-    for entry in store.list(names.outcomes()) if longer else []:
-        if Outcome.from_json(store.get(entry.name), entry.name).state == "finished":
-            store.delete(entry.name)
-    store.put(names.specification(), given.to_json())
+    stored = Specification.from_json(store.get(names.specification()), names.specification())
+    if given.experiment.iterations > stored.experiment.iterations:
+        # What had finished is unfinished again.
+        for entry in store.list(names.outcomes()):
+            if Outcome.from_json(store.get(entry.name), entry.name).state == "finished":
+                store.delete(entry.name)
+    if stored != given:
+        store.put(names.specification(), given.to_json())

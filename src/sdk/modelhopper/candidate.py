@@ -25,6 +25,7 @@ from modelhopper_contract.errors import DataError, ObjectNotFound, UserError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.records import Configuration, Failure
 from modelhopper_contract.specification import Specification
+from modelhopper_trainer.notices import without_notices
 
 if TYPE_CHECKING:
     from modelhopper_trainer.assembly import Assembly
@@ -223,7 +224,8 @@ def _trainer() -> ModuleType:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from modelhopper_trainer import prediction
+        with without_notices():
+            from modelhopper_trainer import prediction
     except ModuleNotFoundError as error:
         if error.name not in ("tensorflow", "keras"):
             raise

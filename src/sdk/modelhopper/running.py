@@ -26,6 +26,7 @@ from modelhopper_scheduler.engines.devices import station_gpus
 from modelhopper_scheduler.engines.engine import Engine
 from modelhopper_scheduler.exclusion import exclusive
 from modelhopper_scheduler.search import configurations
+from modelhopper_trainer.notices import without_notices
 from modelhopper_trainer.shards import open_data
 
 DEFAULT_STORE = "runs"
@@ -43,6 +44,7 @@ class Job:
     engine: EngineName
     gpus: list[str | None]  # one entry per station: its GPU, or None for a CPU station
     has_begun: bool  # the store holds the beginning of this run
+    extend: bool = False  # what has begun may be shorter
 
     @property
     def stations(self) -> int:
@@ -77,7 +79,7 @@ def make_ready(
     opened = open_store(store or (_within(folder, experiment.store) if experiment.store else DEFAULT_STORE))
     planned = begun(specification, opened, extend=extend)
     gpus = station_gpus(experiment.devices, len(chosen))
-    return Job(specification, planned or chosen, opened, engine, gpus, planned is not None)
+    return Job(specification, planned or chosen, opened, engine, gpus, planned is not None, extend)
 
 
 def run_job(job: Job, on_event: Callable[[Event], None]) -> None:
@@ -88,7 +90,8 @@ def run_job(job: Job, on_event: Callable[[Event], None]) -> None:
     """
     name = job.specification.experiment.name
     with exclusive(job.store.url, name) as lock, _logs(job.store, name) as logs:
-        conduct(job.specification, job.configurations, job.store, _engine(job, Path(logs), lock), on_event)
+        engine = _engine(job, Path(logs), lock)
+        conduct(job.specification, job.configurations, job.store, engine, on_event, extend=job.extend)
 
 
 def _engine(job: Job, logs: Path, lock: int) -> Engine:
@@ -106,8 +109,9 @@ def _inline(job: Job) -> Engine:
 
     def make_station(specification: Specification, report: Callable[[Event], None]) -> Any:
         # TensorFlow starts here, and only here.
-        from modelhopper_trainer.device import configure
-        from modelhopper_trainer.station import Station
+        with without_notices():
+            from modelhopper_trainer.device import configure
+            from modelhopper_trainer.station import Station
 
         devices = specification.experiment.devices
         gpu = job.gpus[0] is not None
@@ -119,8 +123,18 @@ def _inline(job: Job) -> Engine:
 
 def _logs(store: Store, name: str) -> AbstractContextManager[str | Path]:
     if isinstance(store, DirectoryStore):
-        return nullcontext(Path(store.url, Names(name).logs()))
+        return nullcontext(_made(Path(store.url, Names(name).logs()), store.url))
     return _Uploaded(store, name)
+
+
+def _made(folder: Path, store: str) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{store} cannot be a store: {error.strerror} ({folder}). Give --store a folder that you may write to."
+        ) from error
+    return folder
 
 
 class _Uploaded:

@@ -20,6 +20,7 @@ from modelhopper_contract.messages import Event, Prepare, Problem, Serve, Stop, 
 from modelhopper_contract.names import Names
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores import open_store
+from modelhopper_trainer.notices import without_notices
 
 _SHORTEST_WAIT_S = 0.001
 _LONGEST_WAIT_S = 0.02
@@ -83,7 +84,7 @@ def _run(given: argparse.Namespace, report: object) -> None:
     ear = _Ear()
     ear.start()
     # TensorFlow starts while the engine reads, plans and writes.
-    with _hidden("sklearn"):
+    with _hidden("sklearn"), without_notices():
         from modelhopper_trainer.device import configure  # noqa: PLC0415 -- after the ear listens
     from modelhopper_trainer.station import Station  # noqa: PLC0415
 

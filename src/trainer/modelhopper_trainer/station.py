@@ -13,7 +13,7 @@ from modelhopper_contract.checkpoint import Checkpoint
 from modelhopper_contract.errors import CorruptObject, HopError, ModelhopperError, ObjectNotFound, SpecError
 from modelhopper_contract.messages import Event, Idle, Started, Trained
 from modelhopper_contract.names import Names, checkpoint_number
-from modelhopper_contract.records import Configuration, HopRecord, ShardMetrics, Split, Stay, Token
+from modelhopper_contract.records import Configuration, Failure, HopRecord, ShardMetrics, Split, Stay, Token
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
@@ -223,7 +223,17 @@ class Station:
                 metrics[split, shard] = evaluator.evaluate(self._workshop.feed(split, shard).stored())
         iteration = self._specification.ring.iteration(hop)
         number = configuration.number
-        self._write(name, lambda: self._publisher.evaluation(number, iteration, metrics, name, evaluator.merge))
+        token = Token(action="evaluate", configuration=number, hop=hop)
+
+        def publish() -> None:
+            try:
+                self._publisher.evaluation(number, iteration, metrics, name, evaluator.merge)
+            except ModelhopperError:
+                raise
+            except Exception as error:  # noqa: BLE001 -- merging runs the user's own metrics
+                self._publisher.failure(number, self._described(token, error), name)
+
+        self._write(name, publish)
 
     def _forward(self, name: str, arrival: Arrival) -> None:
         """Repair a token that is out of date: the work is done, or the configuration has ended."""
@@ -239,10 +249,15 @@ class Station:
         self._publisher.forward(arrival.configuration, newest, arrival.token.hop, name)
 
     def _fail(self, name: str, token: Token, error: BaseException) -> None:
-        configuration = self._configuration(token.configuration)
-        shard = self._specification.ring.shard(configuration.offset, self._hop_now) if token.action == "train" else None
-        found = failure(error, self._station, self._hop_now, shard, self._watch)
+        found = self._described(token, error)
         self._write(name, lambda: self._publisher.failure(token.configuration, found, name))
+
+    def _described(self, token: Token, error: BaseException) -> Failure:
+        if token.action == "evaluate":
+            return failure(error, self._station, token.hop, None, self._watch)
+        configuration = self._configuration(token.configuration)
+        shard = self._specification.ring.shard(configuration.offset, self._hop_now)
+        return failure(error, self._station, self._hop_now, shard, self._watch)
 
     def _write(self, name: str, effect: Callable[[], None]) -> None:
         def write() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 
@@ -30,11 +31,17 @@ def visible_gpus() -> list[str]:
     """Return the identifiers of the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
+        # CUDA itself ignores all that follows something that is no device.
+        return [gpu.strip() for gpu in chosen.split(",") if re.fullmatch(r"\d+|(GPU|MIG)-.+", gpu.strip())]
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30, check=False)
+    try:
+        listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            "nvidia-smi -L gives no answer in 30 s. Mend the driver, or say `devices: {kind: cpu}`."
+        ) from error
     return [str(number) for number, line in enumerate(line for line in listing.stdout.splitlines() if "GPU " in line)]
 
 

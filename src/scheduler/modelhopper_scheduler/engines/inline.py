@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
@@ -34,6 +35,7 @@ class InlineEngine:
         self._make_station = make_station
         self._station: InlineStation | None = None
         self._on_event: OnEvent = _nobody_listens
+        self._one_at_a_time = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +68,8 @@ class InlineEngine:
         self._of(specification).serve(lambda: not waiting, _wait)
 
     def _hear(self, event: Event) -> None:
-        self._on_event(event)
+        with self._one_at_a_time:  # the station's writing thread reports, too
+            self._on_event(event)
 
     def _of(self, specification: Specification) -> InlineStation:
         if self._station is None:

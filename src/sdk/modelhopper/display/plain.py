@@ -65,7 +65,7 @@ def _evaluation(progress: Progress, history: History) -> str:
     ranks = progress.metric
     value = ranks.of(history) if ranks else None
     is_best = progress.best is not None and progress.best[0] == history.configuration
-    return at + (f", {ranks} {metric(value)}" if value is not None else "") + (", the best so far" if is_best else "")
+    return at + (f", {ranks} {metric(value)}" if value is not None else "") + (", in the lead" if is_best else "")
 
 
 def _progress(progress: Progress) -> str:
