@@ -9,6 +9,8 @@ from modelhopper.running import make_ready, run_job
 from modelhopper_contract.errors import UserError
 from tests.sdk.conftest import Work
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 
 def test_a_store_that_cannot_be_one_is_told_before_anything_starts(work: Work) -> None:
     experiment = load_experiment(work.experiment())

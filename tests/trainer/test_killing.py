@@ -20,7 +20,7 @@ from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.memory import MemoryStore
 from tests.trainer.small_run import SEARCH, SmallRun
 
-pytestmark = pytest.mark.xdist_group("tensorflow")
+pytestmark = pytest.mark.xdist_group("killing")
 
 # Runs the small experiment with two stations, and prints one line per event, so that the test knows where it is.
 RUN = """

@@ -16,8 +16,11 @@ def test_only_tensorflows_notices_are_held_back(capfd: pytest.CaptureFixture[str
 
 
 def test_what_was_written_before_an_error_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImportError), without_notices():
+    def fail() -> None:
         os.write(2, b"why it cannot be imported\n")
         raise ImportError
+
+    with pytest.raises(ImportError), without_notices():
+        fail()
     os.write(2, b"and on it goes\n")
     assert capfd.readouterr().err == "why it cannot be imported\nand on it goes\n"
