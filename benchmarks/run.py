@@ -79,7 +79,7 @@ def subepoch(name, work, target):
 
 
 def scaling(repeats):
-    """One station against two, whole runs in turns."""
+    """One station against two, whole runs in turns; at least five, because a disturbed run of either misleads most."""
     found = {1: [], 2: []}
     for _ in range(repeats):
         for stations, times in found.items():
