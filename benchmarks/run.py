@@ -21,7 +21,7 @@ def main():
     rows = [
         iris(given.repeats),
         *[subepoch(*each) for each in SUBEPOCHS],
-        scaling(given.repeats),
+        scaling(max(given.repeats, 5)),
         overhead(given.repeats),
     ]
     table = [
