@@ -10,6 +10,7 @@ from modelhopper_contract.names import Names
 from modelhopper_contract.records import Configuration, Stay, Token
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores.memory import MemoryStore
+from modelhopper_contract.tokens import tokens_of
 from modelhopper_trainer.publishing import Publisher
 
 NAMES = Names("race")
@@ -49,7 +50,8 @@ def test_a_token_that_comes_back_before_the_own_one_is_deleted_stays() -> None:
 
     store = QuickNeighbour(lambda name: publish(1, 1, name))
     publisher = Publisher(store, specification, 2, _ignore)
-    (own,) = publisher.announce(configuration, 0)
+    publisher.announce(configuration, 0)
+    (own,) = tokens_of(specification, 2, configuration, 0)
     publish(0, 0, own)
 
     (entry,) = store.list(NAMES.inbox())

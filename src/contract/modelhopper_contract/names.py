@@ -63,13 +63,13 @@ class Names:
         """The metric state of one shard."""
         return f"{self.metrics(number, iteration)}{split}/{shard:05d}.json"
 
-    def histories(self) -> str:
-        """All merged metrics."""
-        return f"{self.experiment}/history/"
+    def histories(self, number: int | None = None) -> str:
+        """All merged metrics, or those of one configuration."""
+        return f"{self.experiment}/history/" + ("" if number is None else f"{number:05d}/")
 
     def history(self, number: int, iteration: int) -> str:
         """The merged metrics of one evaluation."""
-        return f"{self.histories()}{number:05d}/{iteration:06d}.json"
+        return f"{self.histories(number)}{iteration:06d}.json"
 
     def inbox(self, station: int | None = None) -> str:
         """All tokens, or those of one station."""

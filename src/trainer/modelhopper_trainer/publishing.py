@@ -45,17 +45,15 @@ class Publisher:
         self._remove(number, stay.first_hop)
 
     def forward(self, configuration: Configuration, newest: int, hop: int, token: str) -> None:
-        """Replace the token of a hop that was done by those of the newest checkpoint, as far as they are not there."""
+        """Replace the token of a hop that was done by those of the newest checkpoint; those there stay the same."""
         self.announce(configuration, newest)
         self.store.delete(token)
         self._remove(configuration.number, hop)
 
-    def announce(self, configuration: Configuration, hop: int) -> list[str]:
-        """Put the tokens that a checkpoint gives rise to; return their names."""
-        tokens = tokens_of(self.specification, self.stations, configuration, hop)
-        for name, token in tokens.items():
+    def announce(self, configuration: Configuration, hop: int) -> None:
+        """Put the tokens that a checkpoint gives rise to."""
+        for name, token in tokens_of(self.specification, self.stations, configuration, hop).items():
             self.store.put(name, token.to_json())
-        return list(tokens)
 
     def evaluation(
         self, number: int, iteration: int, found: dict[tuple[Split, int], ShardMetrics], token: str, merge: Merge
@@ -94,7 +92,7 @@ class Publisher:
         ring, names = self._ring, self.names
         there = set(self._checkpoints(number))
         # Counting would not do: an extended run also has the last iteration of the shorter one.
-        complete = {entry.name for entry in self.store.list(f"{names.histories()}{number:05d}/")}
+        complete = {entry.name for entry in self.store.list(names.histories(number))}
         missing = [n for n in ring.evaluated_iterations() if names.history(number, n) not in complete]
         waiting = [n for n in missing if names.checkpoint(number, n * ring.shards) in there]
         return not waiting and ring.iterations not in missing
