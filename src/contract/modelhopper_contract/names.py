@@ -2,6 +2,9 @@
 
 ::
 
+    <experiment>/submission.json                              what was asked for on a cluster, before it begins
+    <experiment>/files/<sha256>                               the user's files, as they were submitted
+    <experiment>/manifests/<split>.json                       the manifests of the data sets
     <experiment>/experiment.json                              the canonical spec
     <experiment>/configurations/<c>.json                      written once
     <experiment>/checkpoints/<c>/<n>.safetensors              state before hop n; its header holds hop n-1's record
@@ -12,8 +15,11 @@
     <experiment>/outcomes/<c>.json                            finished or failed, and why
     <experiment>/journal/<c>/<n>.json                         who trained the hops to checkpoint n, how long
     <experiment>/logs/<file>                                  what stations printed
+    <experiment>/suspects/<station>.json                      what a pod trains after its last one was killed
+    <experiment>/cancelled.json                               stop: everyone who sees it does
+    <experiment>/report.md                                    the leaderboard, for people
 
-All but `journal` and `logs` are the same bytes whenever, wherever and however often they are written.
+All but the last five and `journal` are the same bytes whenever, wherever and however often they are written.
 """
 
 from __future__ import annotations
@@ -38,6 +44,18 @@ class Names:
     def specification(self) -> str:
         """The canonical spec."""
         return f"{self.experiment}/experiment.json"
+
+    def submission(self) -> str:
+        """What was asked for, before it begins."""
+        return f"{self.experiment}/submission.json"
+
+    def file(self, sha256: str) -> str:
+        """One of the user's files, by its digest."""
+        return f"{self.experiment}/files/{sha256}"
+
+    def manifest(self, split: str) -> str:
+        """The manifest of a data set."""
+        return f"{self.experiment}/manifests/{split}.json"
 
     def configurations(self) -> str:
         """All configurations."""
@@ -101,6 +119,18 @@ class Names:
     def journal(self, number: int, hop: int) -> str:
         """Who made checkpoint `hop` of a configuration, when, and how long it took."""
         return f"{self.journals(number)}{hop:08d}.json"
+
+    def suspect(self, station: int) -> str:
+        """What a station trains, written when the process before it was killed there."""
+        return f"{self.experiment}/suspects/{station:05d}.json"
+
+    def cancelled(self) -> str:
+        """There when the run is to stop."""
+        return f"{self.experiment}/cancelled.json"
+
+    def report(self) -> str:
+        """The leaderboard, for people."""
+        return f"{self.experiment}/report.md"
 
     def logs(self) -> str:
         """All log files."""
