@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,21 +89,6 @@ def test_leftovers_of_killed_processes_go_when_they_are_old(tmp_path: Path) -> N
 def test_a_put_leaves_nothing_else(tmp_path: Path) -> None:
     DirectoryStore(tmp_path).put("a/b", b"")
     assert files(tmp_path) == {"a/b"}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB and 40 files."""
-    mount, unmount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or unmount is None:
-        pytest.skip("mounting a small file system needs `mount`")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command: list[str | Path] = [mount, "-t", "tmpfs", "-o", "size=1m,nr_inodes=40", "tmpfs", folder]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run([unmount, folder], check=True)
 
 
 def test_a_full_disk_leaves_the_old_object(small_disk: Path) -> None:

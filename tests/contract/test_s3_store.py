@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -50,9 +53,27 @@ def test_a_large_object_goes_up_in_parts_and_comes_back_whole(s3_url: str) -> No
     assert [entry.size_bytes for entry in store.list("")] == [len(data)]
 
 
+def test_files_come_and_go_in_pieces(s3_url: str, tmp_path: Path) -> None:
+    store = open_s3(s3_url, part_size_bytes=5 << 20)
+    data = os.urandom(24 << 20)
+    (tmp_path / "a").write_bytes(data)
+    tracemalloc.start()
+    store.upload("a", tmp_path / "a")
+    digest = store.download("a", tmp_path / "b")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 16 << 20
+    assert digest == hashlib.sha256(data).hexdigest()
+    assert (tmp_path / "b").read_bytes() == data
+    with pytest.raises(ObjectNotFound):
+        store.download("c", tmp_path / "b")
+    with pytest.raises(StoreUnavailable, match="no such file or directory while reading it"):
+        store.upload("c", tmp_path / "c")
+
+
 def test_a_folder_placeholder_of_another_tool_is_not_listed(s3_url: str) -> None:
     store = open_s3(s3_url)
-    store._upload("runs of today/folder/", b"")
+    store._upload("runs of today/folder/", io.BytesIO(), 0)
     store.put("a", b"")
     assert [entry.name for entry in store.list("")] == ["a"]
 
@@ -118,7 +139,7 @@ def test_a_fault_that_passes_is_tried_again(
 
 
 def test_an_answer_that_stops_half_way_is_asked_for_again(
-    s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch
+    s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with faults.proxy(s3_server.port) as proxy:
         use_server(monkeypatch, proxy.port)
@@ -126,6 +147,13 @@ def test_an_answer_that_stops_half_way_is_asked_for_again(
         store.put("a", b"whole")
         proxy.plan.append(faults.stop_half_way)
         assert store.get("a") == b"whole"
+        proxy.plan.append(faults.stop_half_way)
+        store.download("a", tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == b"whole"
+        (tmp_path / "a").write_bytes(b"another")
+        proxy.plan.append(faults.slow_down)
+        store.upload("a", tmp_path / "a")
+        assert store.get("a") == b"another"
 
 
 def test_a_fault_that_stays_ends_after_a_bounded_number_of_tries(

@@ -53,3 +53,17 @@ def test_changed_contents_are_told() -> None:
     made = specification()
     changed = made.model_copy(update={"digests": {**made.digests, "models.py": "another"}})
     assert made.differences(changed) == ["the contents of models.py changed"]
+
+
+def test_a_digest_that_was_not_recorded_before_is_no_difference() -> None:
+    made = specification()
+    more = made.model_copy(update={"digests": {**made.digests, "layers.py": "a digest"}})
+    assert made.differences(more) == []
+    assert more.differences(made) == ["the contents of layers.py changed"]
+
+
+def test_addresses_are_left_alone_and_paths_begin_at_the_folder() -> None:
+    made = specification().model_copy(update={"folder": "/here"})
+    assert made.address("s3://bucket/iris train") == "s3://bucket/iris train"
+    assert made.address("data/train") == "/here/data/train"
+    assert made.address("/data/train") == "/data/train"

@@ -107,6 +107,8 @@ class Cluster(Part):
     convoy: Annotated[int, Field(gt=0)] = 4  # configurations that travel together, in that shape
     hop_s: Annotated[float, Field(gt=0)] | None = None  # seconds of training of one hop, where it is known
     pod_s: Annotated[float, Field(gt=0)] = 10.0  # seconds that a pod costs beside its training
+    most_pods: Annotated[int, Field(gt=2)] = 1_000  # of one Workflow, which is one object of at most 1 MiB
+    restrict_executor: bool = True  # Argo's own containers in our pods; False: its controller does, or has no `init`
     retries: Annotated[int, Field(ge=0)] = 5  # of a pod that was lost or could not reach the store
     keep_s: Annotated[int, Field(ge=0)] = 86_400  # for how long Argo keeps a Workflow that has ended
 

@@ -11,7 +11,8 @@
     │   ├── ObjectNotFound          no object of this name
     │   ├── StoreUnavailable        no answer, or no room left; trying again later can work
     │   └── CorruptObject           an object's digest or form is wrong; never read as "start from 0"
-    └── HopError                    one configuration cannot go on; the others can
+    ├── HopError                    one configuration cannot go on; the others can
+    └── Cancelled                   somebody asked for the run to stop
 
 A message says what was given, what is allowed, the nearest match, and what to do.
 """
@@ -29,7 +30,7 @@ class ExitCode(enum.IntEnum):
     MISTAKE = 2  # the user's input cannot work; nothing was started
     SOME_FAILED = 3  # the run is complete, and at least one configuration failed
     RETRYABLE = 75  # the same command can succeed later: store unreachable, disk full, preempted (SIGTERM)
-    INTERRUPTED = 130  # stopped by Ctrl-C; the same command goes on
+    INTERRUPTED = 130  # stopped by Ctrl-C, or cancelled; the same command goes on
 
 
 class ModelhopperError(Exception):
@@ -84,3 +85,9 @@ class CorruptObject(StoreError):
 
 class HopError(ModelhopperError):
     """One configuration cannot go on; the others can."""
+
+
+class Cancelled(ModelhopperError):
+    """Somebody asked for the run to stop. Everything that was done is safe, and it can be resumed."""
+
+    exit_code = ExitCode.INTERRUPTED

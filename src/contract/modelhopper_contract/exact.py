@@ -27,7 +27,7 @@ def column_sums(table: npt.NDArray[Any]) -> list[str]:
     """Return the exact sum of each column of a two-dimensional array of floats."""
     table = np.asarray(table, np.float64)
     # Counts are the common case: whole numbers whose sum a double holds exactly.
-    if np.isfinite(table).all() and (table == np.rint(table)).all() and np.abs(table).sum() < 2.0**_MANTISSA_BITS:
+    if np.isfinite(table).all() and (table == np.rint(table)).all() and _magnitude(table) < 2.0**_MANTISSA_BITS:
         return [_text(int(total), 0) for total in table.sum(axis=0)]
     return [_column_sum(column) for column in table.T]
 
@@ -52,6 +52,11 @@ def value(text: str, divisor: int = 1) -> float:
         return float(fraction)
     except OverflowError:
         return float("inf") if fraction > 0 else float("-inf")
+
+
+def _magnitude(table: npt.NDArray[np.float64]) -> float:
+    with np.errstate(over="ignore"):  # infinity is an answer: too much
+        return float(np.abs(table).sum())
 
 
 def _column_sum(column: npt.NDArray[Any]) -> str:

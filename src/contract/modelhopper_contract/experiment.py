@@ -26,7 +26,7 @@ class Part(pydantic.BaseModel):
 
 
 class Data(Part):
-    """Packed data sets: folders made by `modelhopper pack`."""
+    """Packed data sets: folders made by `modelhopper pack`, or where `modelhopper copy` put them, s3://bucket/prefix."""
 
     train: str
     validation: str | None = None
@@ -252,7 +252,7 @@ def mistake(kind: type[Part], error: pydantic.ValidationError) -> SpecError:
     where = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
         allowed = _fields_at(kind, path[:-1])
-        parent = ".".join(map(str, path[:-1])) or "the experiment"
+        parent = ".".join(map(str, path[:-1])) or f"the {kind.__name__.lower()}"
         use = f": use {', '.join(allowed)}." if allowed else "."
         return SpecError(f"`{path[-1]}` is not a key of {parent}{use}{did_you_mean(path[-1], allowed)}", path)
     if first["type"] == "missing":

@@ -15,7 +15,7 @@
     <experiment>/outcomes/<c>.json                            finished or failed, and why
     <experiment>/journal/<c>/<n>.json                         who trained the hops to checkpoint n, how long
     <experiment>/logs/<file>                                  what stations printed
-    <experiment>/suspects/<station>.json                      what a pod trains after its last one was killed
+    <experiment>/suspects/<who>.json                          what a pod is at, written where the one before was killed
     <experiment>/cancelled.json                               stop: everyone who sees it does
     <experiment>/report.md                                    the leaderboard, for people
 
@@ -26,9 +26,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 _CHECKPOINT = re.compile(r"checkpoints/(\d+)/(\d+)\.safetensors$")
-_TOKEN = re.compile(r"inbox/\d+/(\d+)-(?:train|evaluate)-\d+$")
+_TOKEN = re.compile(r"inbox/(?P<station>\d+)/(?P<configuration>\d+)-(?P<action>train|evaluate)-(?P<number>\d+)$")
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,14 @@ class Names:
         """Who made checkpoint `hop` of a configuration, when, and how long it took."""
         return f"{self.journals(number)}{hop:08d}.json"
 
-    def suspect(self, station: int) -> str:
-        """What a station trains, written when the process before it was killed there."""
-        return f"{self.experiment}/suspects/{station:05d}.json"
+    def suspect(self, who: str) -> str:
+        """What a pod is at, written when the pod before it in the same place was killed.
+
+        `who` is the place, in which there is one pod at a time: `hop-00003` for the hop pods of the convoy that begins
+        with configuration 3 (several convoys can be at one shard at once), `evaluate-00002` for shard 2's, and
+        `station-00002` for station 2's.
+        """
+        return f"{self.experiment}/suspects/{who}.json"
 
     def cancelled(self) -> str:
         """There when the run is to stop."""
@@ -149,9 +155,24 @@ def checkpoint_number(name: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def token_configuration(name: str) -> int:
-    """Return the configuration of a token's name."""
+class TokenName(NamedTuple):
+    """What a token's name says."""
+
+    station: int
+    configuration: int
+    action: Literal["train", "evaluate"]
+    number: int  # the hop to train, or the iteration to evaluate
+
+
+def token_name(name: str) -> TokenName:
+    """Read a token's name."""
     found = _TOKEN.search(name)
     if found is None:
         raise ValueError(f"{name} is not the name of a token. This is a bug. Please report it.")
-    return int(found[1])
+    action: Literal["train", "evaluate"] = "train" if found["action"] == "train" else "evaluate"
+    return TokenName(int(found["station"]), int(found["configuration"]), action, int(found["number"]))
+
+
+def token_configuration(name: str) -> int:
+    """Return the configuration of a token's name."""
+    return token_name(name).configuration

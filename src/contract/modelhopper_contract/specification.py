@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from modelhopper_contract.addresses import absolute
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.record import Record
+from modelhopper_contract.records import Split
 from modelhopper_contract.ring import Ring
 
 # What says where and how a run is done, not what it computes.
@@ -21,7 +23,8 @@ class Specification(Record):
     folder: str  # where the experiment's relative paths begin
     shards: int  # of the training data
     validation_shards: int  # 0 without validation data
-    digests: dict[str, str]  # of the data sets and of the files that models come from, by path as written
+    # Of the data sets, and of the files that models come from with the modules that these import, by path as written.
+    digests: dict[str, str]
 
     @property
     def ring(self) -> Ring:
@@ -35,8 +38,23 @@ class Specification(Record):
         )
 
     def path(self, written: str) -> Path:
-        """Return a path of the experiment as an absolute one."""
+        """Return the path of one of the user's files as an absolute one."""
         return Path(self.folder, written)
+
+    def address(self, written: str) -> str:
+        """Return where a data set is: an absolute path, or an address such as s3://bucket/prefix as it was written."""
+        return absolute(written, Path(self.folder))
+
+    def written(self, split: Split) -> str | None:
+        """Return where the user said a split's data set is; None for validation data that there is none of."""
+        data = self.experiment.data
+        return data.train if split == "training" else data.validation
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Digests of the user's files, by path as written."""
+        data = {self.written("training"), self.written("validation")}
+        return {written: digest for written, digest in self.digests.items() if written not in data}
 
     def identity(self) -> dict[str, Any]:
         """Return what determines the results, flat: "data.train" to its value, and so on."""
@@ -44,12 +62,16 @@ class Specification(Record):
         return _flat(values) | {f"the contents of {path}": digest for path, digest in self.digests.items()}
 
     def differences(self, other: Specification) -> list[str]:
-        """Return, in words, how another specification computes something else: "iterations was 10, is 20"."""
+        """Return, in words, how another specification computes something else: "iterations was 10, is 20".
+
+        A digest that only the other one has says nothing of a change: a file that the experiment did not name before
+        differs under the name that it is now given under, and what such a file imports was not always recorded.
+        """
         before, after = self.identity(), other.identity()
         return [
             f"{key} changed" if key.startswith("the contents") else f"{key} was {before.get(key)}, is {after.get(key)}"
             for key in sorted(before.keys() | after.keys())
-            if before.get(key) != after.get(key)
+            if before.get(key) != after.get(key) and (key in before or not key.startswith("the contents"))
         ]
 
 

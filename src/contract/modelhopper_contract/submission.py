@@ -12,7 +12,7 @@ from modelhopper_contract.errors import CorruptObject, ObjectNotFound
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.names import Names
 from modelhopper_contract.record import Record, canonical_json
-from modelhopper_contract.records import Split
+from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 
@@ -22,6 +22,8 @@ class Submission(Record):
 
     format: int = 1
     specification: Specification
+    # What the search chose, which depends on the order of its space; a record's keys are sorted.
+    configurations: tuple[Configuration, ...]
     manifests: dict[Split, Manifest]
     files: dict[str, str]  # digests of the user's files, by path as written
     extend: bool = False

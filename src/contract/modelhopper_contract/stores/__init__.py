@@ -6,7 +6,9 @@ What never happens here: knowing what an object means. `tests/store_contract.py`
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from modelhopper_contract.errors import UserError
@@ -14,6 +16,9 @@ from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores.directory import DirectoryStore
 from modelhopper_contract.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from modelhopper_contract.stores.s3_notifications import Notifications
 
 _ALLOWED = "Allowed: a path, file:///path, s3://bucket/prefix, or memory:"
 _SCHEMES = ("file", "s3", "memory")
@@ -39,6 +44,15 @@ def open_store(url: str) -> Store:
     if url == "memory:":
         return MemoryStore()
     raise UserError(_unknown(url, scheme))
+
+
+def listen(url: str, prefix: str, ring: Callable[[], None]) -> Notifications | None:
+    """Return what calls `ring` soon after an object is put under `prefix`; None where the store's kind cannot tell."""
+    if not url.startswith("s3://"):
+        return None
+    from modelhopper_contract.stores.s3_notifications import notifications  # noqa: PLC0415 -- as for the bucket
+
+    return notifications(url, prefix, ring)
 
 
 def _directory(path: str) -> Store:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from modelhopper_contract.errors import ConflictError, ModelhopperError, StoreError, StoreUnavailable, UserError
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
 _WRONG_PLACE = {errno.EXDEV, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
@@ -31,7 +33,7 @@ def explain(error: OSError, path: Path, doing: str) -> ModelhopperError:
     """Return the error to raise for `error`, which came while `doing` something ("writing 12 bytes") at `path`."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     what = f"{path}: {reason.lower()} while {doing}"
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         return StoreUnavailable(f"{what}; free some space and run the same command again.")
     if error.errno in _PASSING:
         return StoreUnavailable(f"{what}; check the disk and run the same command again.")
@@ -42,3 +44,12 @@ def explain(error: OSError, path: Path, doing: str) -> ModelhopperError:
     if error.errno in _WRONG_PLACE:
         return UserError(f"{what}. A store is one directory tree in one file system, with names it can hold.")
     return StoreError(f"{what}.")
+
+
+@contextmanager
+def explained(path: Path, doing: str) -> Iterator[None]:
+    """Raise what `explain` says for an error of the file system inside."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, path, doing) from error

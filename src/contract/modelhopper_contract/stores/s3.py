@@ -9,18 +9,23 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from minio import Minio
 
 from modelhopper_contract.errors import CorruptObject, ObjectNotFound, StoreUnavailable, UserError
 from modelhopper_contract.store import Entry
+from modelhopper_contract.stores.disk_errors import explained
+from modelhopper_contract.stores.files import PIECE_BYTES, write
 from modelhopper_contract.stores.names import MAX_PART_BYTES, check_name, check_prefix, is_name
 from modelhopper_contract.stores.patience import Patience
 from modelhopper_contract.stores.s3_endpoint import endpoint_from
 from modelhopper_contract.stores.s3_errors import CAUGHT, Place, is_missing
 
 PART_SIZE_BYTES = 64 << 20  # up to here a put is one request; above, a multipart upload that becomes visible at its end
+
+_PARTS_AT_ONCE = 3  # of what is in memory anyway
 
 _T = TypeVar("_T")
 _BUCKET = re.compile(r"[a-z0-9](?!.*\.\.)[a-z0-9.-]{1,61}[a-z0-9]")
@@ -57,7 +62,26 @@ class S3Store:
     def put(self, name: str, data: bytes) -> None:
         """Write the object: visible only when all of it has arrived."""
         check_name(name)
-        self._call(name, lambda: self._upload(self._folder + name, data))
+        self._call(name, lambda: self._upload(self._folder + name, io.BytesIO(data), len(data)))
+
+    def download(self, name: str, path: Path) -> str:
+        """Write the object into a file, in pieces, and return the digest of what was written."""
+        check_name(name)
+        return self._call(name, lambda: self._save(self._folder + name, path))
+
+    def upload(self, name: str, path: Path) -> None:
+        """Write the file as an object, one part of it in memory at a time."""
+        check_name(name)
+        with explained(path, "reading it"):
+            file = path.open("rb")
+        with file:
+            size_bytes = path.stat().st_size
+
+            def send() -> None:
+                file.seek(0)  # a try before may have read some of it
+                self._upload(self._folder + name, file, size_bytes, parts_at_once=1)
+
+            self._call(name, send)
 
     def list(self, prefix: str) -> list[Entry]:
         """Return all objects whose name begins with `prefix`, sorted by name."""
@@ -81,13 +105,22 @@ class S3Store:
             raise CorruptObject(f"{self.url}: {key} has {expected} bytes, but {len(data)} arrived.")
         return data
 
-    def _upload(self, key: str, data: bytes) -> None:
+    def _save(self, key: str, path: Path) -> str:
+        response = self._client.get_object(bucket_name=self._place.bucket, object_name=key)
+        try:
+            return write(path, response.stream(PIECE_BYTES))
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _upload(self, key: str, data: BinaryIO, size_bytes: int, parts_at_once: int = _PARTS_AT_ONCE) -> None:
         self._client.put_object(
             bucket_name=self._place.bucket,
             object_name=key,
-            data=io.BytesIO(data),
-            length=len(data),
+            data=data,
+            length=size_bytes,
             part_size=self._part_size_bytes,
+            num_parallel_uploads=parts_at_once,
         )
 
     def _remove(self, key: str) -> None:

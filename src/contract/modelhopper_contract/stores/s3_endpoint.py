@@ -60,11 +60,17 @@ class Endpoint:
 
     def client(self, patience: Patience) -> Minio:
         """Return a client that has found its keys; raise UserError when there are none. Does not try again itself."""
-        keys = _Keys(self.host, _key_sources(minio_first=self.minio_keys_first))
+        keys, pool = self.keys(), self.pool(patience)
         keys.retrieve()
-        ca_file = self.ca_file or certifi.where()
-        pool = _pool(patience, str(ca_file))
         return Minio(endpoint=self.host, secure=self.secure, region=self.region, http_client=pool, credentials=keys)
+
+    def keys(self) -> Provider:
+        """Return where the keys come from; asked again when they expire."""
+        return _Keys(self.host, _key_sources(minio_first=self.minio_keys_first))
+
+    def pool(self, patience: Patience) -> urllib3.PoolManager:
+        """Return connections that trust what is to be trusted, and that wait as long as `patience` says."""
+        return _pool(patience, str(self.ca_file or certifi.where()))
 
 
 def endpoint_from(environment: Mapping[str, str]) -> Endpoint:

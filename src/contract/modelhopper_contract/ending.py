@@ -1,0 +1,18 @@
+"""Ending a configuration from outside: whoever worked on it was killed, and cannot say so itself."""
+
+from __future__ import annotations
+
+from modelhopper_contract.names import Names, token_configuration
+from modelhopper_contract.records import Failure, Outcome
+from modelhopper_contract.store import Store
+
+
+def give_up(store: Store, names: Names, number: int, failure: Failure) -> Outcome:
+    """Write that a configuration has failed, and remove its tokens."""
+    outcome = Outcome(configuration=number, state="failed", hops=failure.hop, failure=failure)
+    store.put(names.outcome(number), outcome.to_json())
+    # What is left of it would kill again: an evaluation is served whatever the outcome is.
+    for name in [entry.name for entry in store.list(names.inbox())]:
+        if token_configuration(name) == number:
+            store.delete(name)
+    return outcome
