@@ -40,7 +40,7 @@ def test_a_shard_is_checked_once(data: Path) -> None:
 
 def test_a_data_set_is_frozen(data: Path) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        open_data(data).path = data  # type: ignore[misc]
+        open_data(data).place = str(data)  # type: ignore[misc]
 
 
 @given(where=st.integers(0, 10**9), bit=st.integers(0, 7), file=st.sampled_from(["x", "y"]))

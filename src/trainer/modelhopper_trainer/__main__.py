@@ -11,8 +11,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from modelhopper_contract.errors import ExitCode, ModelhopperError
@@ -20,7 +18,7 @@ from modelhopper_contract.messages import Event, Prepare, Problem, Serve, Stop, 
 from modelhopper_contract.names import Names
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores import open_store
-from modelhopper_trainer.notices import without_notices
+from modelhopper_trainer.notices import quiet_start
 
 _SHORTEST_WAIT_S = 0.001
 _LONGEST_WAIT_S = 0.02
@@ -84,7 +82,7 @@ def _run(given: argparse.Namespace, report: object) -> None:
     ear = _Ear()
     ear.start()
     # TensorFlow starts while the engine reads, plans and writes.
-    with _hidden("sklearn"), without_notices():
+    with quiet_start():
         from modelhopper_trainer.device import configure  # noqa: PLC0415 -- after the ear listens
     from modelhopper_trainer.station import Station  # noqa: PLC0415
 
@@ -103,23 +101,6 @@ def _run(given: argparse.Namespace, report: object) -> None:
     # Everything is written. TensorFlow's own way out takes as long as some runs.
     sys.stdout.flush()
     os._exit(ExitCode.DONE)
-
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Hide a package while others are imported.
-
-    Keras imports scikit-learn wherever it is installed, for wrappers that a station has no use for: a fifth of its
-    start. What the user's own files import later is not affected.
-    """
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[package]
 
 
 def _exit_retryable(*_: object) -> None:

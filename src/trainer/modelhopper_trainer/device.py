@@ -34,3 +34,8 @@ def configure(*, threads: int, gpu: bool, deterministic: bool) -> None:
         )
     if gpu and deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def has_gpu() -> bool:
+    """Say whether TensorFlow sees a GPU."""
+    return bool(tf.config.list_physical_devices("GPU"))

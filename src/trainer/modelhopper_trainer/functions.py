@@ -20,7 +20,8 @@ _PREFIX = "modelhopper_user_"  # of the names that users' files have as modules
 def load_function(reference: str, folder: Path) -> Callable[..., Any]:
     """Return what `file.py:name` names; the file's path is relative to `folder`.
 
-    Raises SpecError when the file or the name is not there, or when the file itself fails to run.
+    The file may import modules and packages that lie beside it, inside its functions, too. Raises SpecError when the
+    file or the name is not there, or when the file itself fails to run.
     """
     file, _, name = reference.partition(":")
     path = Path(folder, file).resolve()
@@ -83,9 +84,11 @@ def _load_module(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise SpecError(f"{path} cannot be imported: it is not a Python file.")
     module = importlib.util.module_from_spec(spec)
+    folder, others = path.parent, _user_folders() - {path.parent}
+    _forget_other_neighbours(folder, others)
     sys.modules[name] = module
     # A model file may import its neighbours, as a script may.
-    sys.path.insert(0, str(path.parent))
+    sys.path.insert(0, str(folder))
     try:
         spec.loader.exec_module(module)
     except ModelhopperError:
@@ -95,5 +98,29 @@ def _load_module(path: Path) -> ModuleType:
         del sys.modules[name]
         raise SpecError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
-        sys.path.remove(str(path.parent))
+        sys.path.remove(str(folder))
+    _keep_on_path(folder, others)
     return module
+
+
+def _user_folders() -> set[Path]:
+    """Return the folders of the files that were loaded before."""
+    return {Path(str(module.__file__)).parent for key, module in sys.modules.items() if key.startswith(_PREFIX)}
+
+
+def _forget_other_neighbours(folder: Path, others: set[Path]) -> None:
+    """Let a file import its own `layers.py` though the file of another run has imported one of that name."""
+    beside = {entry.name.removesuffix(".py") for entry in folder.iterdir()} if others else set()
+    for key, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) if key.partition(".")[0] in beside else None
+        above = set(Path(file).parents) if file else set()
+        if above & others and folder not in above:
+            del sys.modules[key]
+
+
+def _keep_on_path(folder: Path, others: set[Path]) -> None:
+    """Let imports inside functions, which run later, find neighbours: after what is installed, before other runs'."""
+    if str(folder) not in sys.path:
+        known = {str(other) for other in others}
+        at = next((at for at, entry in enumerate(sys.path) if entry in known and at > 0), len(sys.path))
+        sys.path.insert(at, str(folder))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Ended, Evaluated, Event
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.records import Configuration, Failure, History, Outcome, ShardMetrics, Split, Stay
@@ -68,9 +69,15 @@ class Publisher:
         self.store.delete(token)
 
     def failure(self, number: int, failure: Failure, token: str) -> None:
-        """Publish that a configuration cannot go on."""
+        """Publish that a configuration cannot go on. One that has ended keeps its outcome.
+
+        A process that was thought dead may find only now, by itself, that it cannot do what another has done since.
+        """
         outcome = Outcome(configuration=number, state="failed", hops=failure.hop, failure=failure)
-        self._end(outcome)
+        if (earlier := self._outcome(number)) is None:
+            self._end(outcome)
+        else:
+            self.report(Ended(outcome=earlier))
         self.store.delete(token)
 
     @property
@@ -119,6 +126,13 @@ class Publisher:
     def _end(self, outcome: Outcome) -> None:
         self.store.put(self.names.outcome(outcome.configuration), outcome.to_json())
         self.report(Ended(outcome=outcome))
+
+    def _outcome(self, number: int) -> Outcome | None:
+        name = self.names.outcome(number)
+        try:
+            return Outcome.from_json(self.store.get(name), name)
+        except ObjectNotFound:
+            return None
 
     def _remove(self, number: int, hop: int) -> None:
         if self._ring.is_kept(hop):

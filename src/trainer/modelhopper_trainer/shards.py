@@ -1,4 +1,4 @@
-"""Reading packed data sets: shards as memory-mapped arrays, checked against their digests."""
+"""Reading packed data sets, in folders and in S3: shards as memory-mapped arrays, checked against their digests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelhopper_contract.digest import digest_file
+from modelhopper_contract.addresses import is_url
 from modelhopper_contract.errors import CorruptObject, DataError
-from modelhopper_contract.manifest import MANIFEST_NAME, File, Input, Manifest, Output, file_name
+from modelhopper_contract.manifest import MANIFEST_NAME, Input, Manifest, Output
 from modelhopper_contract.nearest import did_you_mean
+from modelhopper_contract.stores import open_store
+from modelhopper_trainer.fetching import Cached, cache_folder, stored_manifest
+from modelhopper_trainer.shard_files import PACK_AGAIN, InDataSet, ShardFiles
 
 Array = npt.NDArray[Any]
-
-_PACK_AGAIN = "Pack the data set again, or copy it again from where it is whole."
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,21 @@ class ShardArrays:
 class DataSet:
     """A packed data set. `open_data` makes one."""
 
-    path: Path
+    place: str  # as a user would write it
     manifest: Manifest
+    files: ShardFiles
     _opened: dict[int, ShardArrays] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def shard(self, number: int) -> ShardArrays:
         """Return a shard's arrays. `number` counts from 0.
 
-        The first time, every file's size and digest are checked, which reads it once; later calls give the same arrays.
-        Raises CorruptObject when a file is missing or is not what was packed.
+        The first time, every file's size and digest are checked, which reads it once, after it was fetched where the
+        data set is in S3; later calls give the same arrays. Raises CorruptObject when a file is missing or is not what
+        was packed, and StoreUnavailable when it cannot be fetched now or there is no room for it.
         """
         count = len(self.manifest.shards)
         if not 0 <= number < count:
-            raise DataError(f"{self.path} has no shard {number}; it has {count}, numbered from 0 to {count - 1}.")
+            raise DataError(f"{self.place} has no shard {number}; it has {count}, numbered from 0 to {count - 1}.")
         if number not in self._opened:
             inputs = {entry.name: self._array(number, entry) for entry in self.manifest.inputs}
             outputs = {entry.name: self._array(number, entry) for entry in self.manifest.outputs}
@@ -53,30 +56,48 @@ class DataSet:
         return self._opened[number]
 
     def _array(self, number: int, entry: Input | Output) -> Array:
-        path = self.path / file_name(number, entry.name)
         shard = self.manifest.shards[number]
-        _verify(path, shard.files[entry.name])
+        path = self.files.path(number, entry.name, shard.files[entry.name])
         array = _mapped(path)
         shape = (shard.rows, *entry.shape)
         if array.shape != shape or array.dtype != entry.dtype:
             held, said = f"{array.dtype} of shape {array.shape}", f"{entry.dtype} of shape {shape}"
-            raise CorruptObject(f"{path} holds {held}, but the manifest says {said}. {_PACK_AGAIN}")
+            raise CorruptObject(f"{path} holds {held}, but the manifest says {said}. {PACK_AGAIN}")
         return array
 
 
-def open_data(path: Path | str) -> DataSet:
-    """Open a packed data set: read and check its manifest, and no shard yet.
+def open_data(place: Path | str) -> DataSet:
+    """Open a packed data set, a folder or s3://bucket/prefix: read and check its manifest, and no shard yet.
 
-    Raises DataError when there is none at `path`, CorruptObject when its manifest is damaged.
+    Raises DataError when there is none at `place`, CorruptObject when its manifest is damaged.
     """
-    folder = Path(path).expanduser()
+    if isinstance(place, str) and is_url(place):
+        return _open_url(place)
+    folder = Path(place).expanduser()
     try:
         data = (folder / MANIFEST_NAME).read_bytes()
     except OSError as error:
         raise DataError(_not_packed(folder, error)) from error
     manifest = Manifest.from_json(data, str(folder / MANIFEST_NAME))
-    _check(manifest, folder / MANIFEST_NAME)
-    return DataSet(folder, manifest)
+    check_manifest(manifest, str(folder / MANIFEST_NAME))
+    return DataSet(str(folder), manifest, InDataSet(folder))
+
+
+def check_manifest(manifest: Manifest, name: str) -> None:
+    """Raise CorruptObject, naming the manifest, when it contradicts itself."""
+    names = _fields(manifest)
+    whole = all(shard.files.keys() == names for shard in manifest.shards)
+    if not manifest.shards or not whole or sum(shard.rows for shard in manifest.shards) != manifest.rows:
+        raise CorruptObject(f"{name} contradicts itself about its shards. {PACK_AGAIN}")
+
+
+def _open_url(url: str) -> DataSet:
+    if not url.lower().startswith("s3://"):
+        raise DataError(f"`{url}` is not a place of packed data: give a folder, or s3://bucket/prefix.")
+    store = open_store(url)
+    manifest = stored_manifest(store)
+    check_manifest(manifest, f"{store.url}/{MANIFEST_NAME}")
+    return DataSet(store.url, manifest, Cached(store, cache_folder()))
 
 
 def _not_packed(folder: Path, error: OSError) -> str:
@@ -96,34 +117,13 @@ def _names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-def _check(manifest: Manifest, path: Path) -> None:
-    names = _fields(manifest)
-    whole = all(shard.files.keys() == names for shard in manifest.shards)
-    if not manifest.shards or not whole or sum(shard.rows for shard in manifest.shards) != manifest.rows:
-        raise CorruptObject(f"{path} contradicts itself about its shards. {_PACK_AGAIN}")
-
-
 def _fields(manifest: Manifest) -> set[str]:
     entries: Iterable[Input | Output] = (*manifest.inputs, *manifest.outputs)
     return {entry.name for entry in entries}
-
-
-def _verify(path: Path, expected: File) -> None:
-    try:
-        size_bytes = path.stat().st_size
-        digest = digest_file(path) if size_bytes == expected.size_bytes else ""
-    except OSError as error:
-        raise CorruptObject(f"{path} cannot be read: {error.strerror}. {_PACK_AGAIN}") from error
-    if size_bytes != expected.size_bytes:
-        raise CorruptObject(f"{path} has {size_bytes} bytes, but {expected.size_bytes} were packed. {_PACK_AGAIN}")
-    if digest != expected.sha256:
-        raise CorruptObject(
-            f"{path} was changed after packing: its digest is {digest}, but {expected.sha256} was packed. {_PACK_AGAIN}"
-        )
 
 
 def _mapped(path: Path) -> Array:
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except ValueError as error:
-        raise CorruptObject(f"{path} is not an array that can be mapped: {error}. {_PACK_AGAIN}") from error
+        raise CorruptObject(f"{path} is not an array that can be mapped: {error}. {PACK_AGAIN}") from error

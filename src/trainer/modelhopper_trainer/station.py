@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
@@ -94,24 +94,41 @@ class Station:
         waiting = self._waiting()
         if not waiting:
             return False
-        name = waiting[0]
-        self._read_ahead(waiting[:2])
-        arrival = self._ahead.pop(name).result()
-        if arrival is not None:
-            self._served.add(name)
-            self._serve(name, arrival)
+        self._serve_first(waiting[:2])
         return True
+
+    def serve_only(self, tokens: Sequence[str], is_over: Callable[[], bool]) -> None:
+        """Serve these tokens of the inbox, in this order and each once, and nothing that they give rise to.
+
+        One that is not there any more is passed over: somebody else served it. Returns when everything is written, or
+        as soon as `is_over` between two tokens.
+        """
+        for position in range(len(tokens)):
+            if is_over():
+                break
+            self._moves.check()
+            self._serve_first(tokens[position : position + 2])
+        self._moves.flush()
 
     def flush(self) -> None:
         """Wait until everything that was decided is written."""
         self._moves.flush()
+
+    def _serve_first(self, names: Sequence[str]) -> None:
+        """Serve the first token; read what the others need meanwhile."""
+        name = names[0]
+        self._read_ahead(names)
+        arrival = self._ahead.pop(name).result()
+        if arrival is not None:
+            self._served.add(name)
+            self._serve(name, arrival)
 
     def _waiting(self) -> list[str]:
         entries = self._store.list(self._names.inbox(self._station))
         # First come, first served.
         return [e.name for e in sorted(entries, key=_arrived) if e.name not in self._served]
 
-    def _read_ahead(self, names: list[str]) -> None:
+    def _read_ahead(self, names: Sequence[str]) -> None:
         self._ahead = {name: self._ahead[name] for name in names if name in self._ahead}
         for name in names:
             if name not in self._ahead:
@@ -150,10 +167,10 @@ class Station:
     def _serve(self, name: str, arrival: Arrival) -> None:
         token, found = arrival.token, arrival.checkpoint
         self._hop_now = token.hop
-        self._watch.begin()
         self._report(
             Started(action=token.action, station=self._station, configuration=token.configuration, hop=token.hop)
         )
+        self._watch.begin()  # after the report, which may itself print
         if found is None:
             self._write(name, lambda: self._forward(name, arrival))
             return

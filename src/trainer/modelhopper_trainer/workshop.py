@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from modelhopper_contract.digest import digest_file
@@ -26,17 +27,15 @@ class Tools(NamedTuple):
 class Workshop:
     """Programs by kind of configuration, and shards by number, made on first use."""
 
-    def __init__(self, specification: Specification) -> None:
+    def __init__(self, specification: Specification, data: Mapping[Split, DataSet] | None = None) -> None:
+        """Use these data sets, which are known to be the experiment's; by default open those that it names."""
         self._specification = specification
         self._tools: dict[bytes, Tools] = {}
         self._feeds: dict[tuple[Split, int], Feed] = {}
-        self._data: dict[Split, DataSet]
-        data = specification.experiment.data
-        self._data = {"training": _opened(specification, data.train)}
-        if data.validation is not None:
-            self._data["validation"] = _opened(specification, data.validation)
-        for path in specification.digests.keys() - {data.train, data.validation}:
-            _check_unchanged(specification, path, digest_file(specification.path(path)))
+        self._data = _opened(specification) if data is None else data
+        for written in specification.files:
+            path = specification.path(written)
+            _check_unchanged(specification, written, str(path), digest_file(path))
 
     @property
     def manifest(self) -> Manifest:
@@ -69,15 +68,20 @@ class Workshop:
         return program_key(configuration, self._specification.experiment.models[configuration.model])
 
 
-def _opened(specification: Specification, written: str) -> DataSet:
-    data = open_data(specification.path(written))
-    _check_unchanged(specification, written, data.manifest.digest())
-    return data
+def _opened(specification: Specification) -> dict[Split, DataSet]:
+    found: dict[Split, DataSet] = {}
+    splits: tuple[Split, ...] = ("training", "validation")
+    for split in splits:
+        written = specification.written(split)
+        if written is not None:
+            found[split] = open_data(specification.address(written))
+            _check_unchanged(specification, written, found[split].place, found[split].manifest.digest())
+    return found
 
 
-def _check_unchanged(specification: Specification, written: str, digest: str) -> None:
+def _check_unchanged(specification: Specification, written: str, place: str, digest: str) -> None:
     if digest != specification.digests[written]:
         raise ConflictError(
-            f"{specification.path(written)} has changed since {specification.experiment.name} began, so hops would not "
-            "fit together. Restore it, or run the experiment under another name."
+            f"{place} has changed since {specification.experiment.name} began, so hops would not fit together. "
+            "Restore it, or run the experiment under another name."
         )

@@ -1,0 +1,126 @@
+"""Finding out which configuration gets its pod killed, most likely because the memory does not suffice for it.
+
+A killed process can say nothing, and Argo starts it again. So a pod that takes the place of a killed one writes down
+what it is at before it begins; when it is killed as well, the next one knows whom to blame. A first attempt writes
+nothing: hops that go well cost no request.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from modelhopper_contract.ending import give_up
+from modelhopper_contract.errors import ObjectNotFound
+from modelhopper_contract.messages import Ended, Event, Idle, Started
+from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.record import Record
+from modelhopper_contract.records import Failure
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Store
+
+RETRIES_VARIABLE = "MODELHOPPER_RETRIES"
+LAST_EXIT_CODE_VARIABLE = "MODELHOPPER_LAST_EXIT_CODE"
+
+_KILLED = 128 + signal.SIGKILL
+
+
+class Suspect(Record):
+    """What a pod is at."""
+
+    action: Literal["train", "evaluate"]
+    configuration: int
+    hop: int
+    pod: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Which attempt this is, and how the one before ended."""
+
+    count: int = 0  # 0 is the first attempt
+    last_exit_code: int | None = None  # None where Argo does not tell
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Retry:
+        """Read what Argo says; expressions that it left as they are say nothing."""
+        count = _number(environment.get(RETRIES_VARIABLE))
+        return cls(count or 0, _number(environment.get(LAST_EXIT_CODE_VARIABLE)))
+
+    @property
+    def follows_a_kill(self) -> bool:
+        """Whether the attempt before this one may have been killed."""
+        return self.count > 0 and self.last_exit_code in {None, _KILLED}
+
+
+class Suspects:
+    """The record of one place, where there is one pod at a time; see `Names.suspect`."""
+
+    def __init__(self, store: Store, specification: Specification, place: str, pod: str, retry: Retry) -> None:
+        self._store = store
+        self._ring = specification.ring
+        self._names = Names(specification.experiment.name)
+        self._name = self._names.suspect(place)
+        self._pod = pod
+        self._retry = retry
+        self._is_there = False
+
+    def look_back(self, station: int, report: Callable[[Event], None]) -> None:
+        """End the configuration that the last two pods here were killed at, if there is one."""
+        if self._retry.count == 0:
+            return
+        try:
+            suspect = Suspect.from_json(self._store.get(self._name), self._name)
+        except ObjectNotFound:
+            return
+        if self._retry.follows_a_kill and self._is_due(suspect):
+            report(Ended(outcome=give_up(self._store, self._names, suspect.configuration, _failure(suspect, station))))
+        self._store.delete(self._name)
+
+    def hear(self, event: Event) -> None:
+        """Write down what begins. To be told before it begins, in the thread that does it."""
+        if isinstance(event, Idle):
+            self.clear()
+        if not isinstance(event, Started) or self._retry.count == 0:
+            return
+        number, hop = event.configuration, event.hop
+        suspect = Suspect(action=event.action, configuration=number, hop=hop, pod=self._pod)
+        self._store.put(self._name, suspect.to_json())
+        self._is_there = True
+
+    def clear(self) -> None:
+        """Take back what was written down: it went well, or ended in good order."""
+        if self._is_there:
+            self._store.delete(self._name)
+            self._is_there = False
+
+    def _is_due(self, suspect: Suspect) -> bool:
+        """Say whether what was begun is still to be done: a record can be left from long ago."""
+        number, hop = suspect.configuration, suspect.hop
+        if self._store.list(self._names.outcome(number)):
+            return False
+        if suspect.action == "evaluate":
+            return not self._store.list(self._names.history(number, self._ring.iteration(hop)))
+        hops = [checkpoint_number(entry.name)[1] for entry in self._store.list(self._names.checkpoints(number))]
+        return max(hops, default=-1) == hop
+
+
+def _failure(suspect: Suspect, station: int) -> Failure:
+    what = "at this hop" if suspect.action == "train" else "while evaluating it"
+    return Failure(
+        reason=f"its pod was killed twice {what} (exit code {_KILLED}); most likely out of memory",
+        hop=suspect.hop,
+        shard=None,
+        station=station,
+        traceback=None,
+        output=None,
+    )
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return int(text or "")
+    except ValueError:
+        return None

@@ -1,0 +1,101 @@
+"""Waiting for tokens, from the store and from other stations, until no more can come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+
+from modelhopper_contract.names import Names
+from modelhopper_contract.progress import read_progress
+from modelhopper_contract.records import Configuration
+from modelhopper_contract.specification import Specification
+from modelhopper_contract.store import Store
+from modelhopper_contract.stores import listen
+from modelhopper_trainer.expectation import can_come, open_evaluations
+from modelhopper_trainer.marker import Marker
+
+_SHORTEST_WAIT_S = 0.02
+_GROWTH = 1.3
+_LONGEST_WAIT_S = 1.0
+_LONGEST_WAIT_FOR_BELL_S = 2.0
+_FIRST_CHECK_S = 0.3
+_LONGEST_CHECK_S = 5.0
+
+
+class Bell:
+    """Rings when something is put into an inbox, where the store's server tells; otherwise one waits for nothing.
+
+    Used as a context manager.
+    """
+
+    def __init__(self, store: Store, inbox: str) -> None:
+        self._rung = threading.Event()
+        self._notifications = listen(store.url, inbox, self._rung.set)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Bell:
+        if self._notifications is not None:
+            self._stack.enter_context(self._notifications)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def wait(self, looks: int) -> None:
+        """Wait before the next look into the inbox, the longer the more looks found nothing."""
+        is_told = self._notifications is not None and self._notifications.are_live
+        longest_s = _LONGEST_WAIT_FOR_BELL_S if is_told else _LONGEST_WAIT_S
+        self._rung.wait(min(longest_s, _SHORTEST_WAIT_S * _GROWTH ** min(looks, 30)))
+        self._rung.clear()
+
+
+class Vigil:
+    """Decides for a station when to look again, and when its work is over."""
+
+    def __init__(
+        self, store: Store, specification: Specification, station: tuple[int, int], bell: Bell, marker: Marker
+    ) -> None:
+        """`station` is its number, and how many there are."""
+        self._store = store
+        self._specification = specification
+        self._names = Names(specification.experiment.name)
+        self._station = station
+        self._bell = bell
+        self._marker = marker
+        self._configurations: dict[str, Configuration] = {}
+        self._check_s = _FIRST_CHECK_S
+        self._checked_s = 0.0
+        self._is_over = False
+
+    def is_over(self) -> bool:
+        """Say whether nothing can come any more, or the run is cancelled."""
+        return self._is_over or self._marker.is_there()
+
+    def wait(self, looks: int) -> None:
+        """Wait, or find that it is over. `looks` is how many looks found nothing before."""
+        now_s = time.monotonic()
+        if looks == 0:
+            self._check_s, self._checked_s = _FIRST_CHECK_S, now_s
+        if now_s - self._checked_s >= self._check_s:
+            self._is_over = not self._can_come()
+            self._checked_s, self._check_s = time.monotonic(), min(2 * self._check_s, _LONGEST_CHECK_S)
+        if not self._is_over:
+            self._bell.wait(looks)
+
+    def _can_come(self) -> bool:
+        progress = read_progress(self._names, self._store)
+        unfinished = self._unfinished(progress.outcomes)
+        metrics = {
+            entry.name
+            for number, iteration in open_evaluations(self._specification, unfinished, progress)
+            for entry in self._store.list(self._names.metrics(number, iteration))
+        }
+        return can_come(self._specification, unfinished, progress, metrics, self._station)
+
+    def _unfinished(self, outcomes: frozenset[str]) -> list[Configuration]:
+        """Return the configurations without outcome; each is read once."""
+        if not self._configurations:
+            found = [entry.name for entry in self._store.list(self._names.configurations())]
+            self._configurations = {name: Configuration.from_json(self._store.get(name), name) for name in found}
+        return [one for one in self._configurations.values() if self._names.outcome(one.number) not in outcomes]
