@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from modelhopper_contract.errors import ConflictError, ObjectNotFound, SpecError
 from modelhopper_contract.messages import Built
 from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.progress import Progress, read_progress
 from modelhopper_contract.records import Configuration, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_scheduler.engines.engine import Engine, OnEvent
 from modelhopper_scheduler.offsets import offsets
-from modelhopper_scheduler.resumption import Progress, due_tokens, stale_checkpoints
+from modelhopper_scheduler.resumption import due_tokens, stale_checkpoints
 
 
 def conduct(
@@ -34,12 +35,39 @@ def conduct(
         take_over(specification, store)
     with engine:
         if planned is None:
-            planned = _begin(specification, configurations, store, engine, on_event)
+            planned = begin(specification, configurations, store, engine, on_event)
         progress = restore(specification, planned, store, engine.stations)
         names = Names(specification.experiment.name)
         unfinished = {c.number for c in planned if names.outcome(c.number) not in progress.outcomes}
         if unfinished:
             engine.serve(specification, unfinished, on_event)
+
+
+def begin(
+    specification: Specification,
+    configurations: Sequence[Configuration],
+    store: Store,
+    engine: Engine,
+    on_event: OnEvent,
+) -> list[Configuration]:
+    """Build every configuration, and write what a run begins with; return the configurations as they run.
+
+    Raises SpecError when one cannot be built; then the experiment has not begun.
+    """
+    built = {one.configuration: one for one in engine.prepare(specification, configurations, on_event)}
+    _refuse_problems(configurations, built)
+    starts = offsets({number: one.cost for number, one in built.items()}, specification.shards)
+    names = Names(specification.experiment.name)
+    _remove_leftovers(configurations, store, names)
+    planned = []
+    for one in configurations:
+        made = built[one.number]
+        update = {"offset": starts[one.number], "weights": made.weights, "cost": made.cost}
+        planned.append(one.model_copy(update=update))
+        store.put(names.configuration(one.number), planned[-1].to_json())
+    # Written last: an experiment without it has not begun, and is begun anew.
+    store.put(names.specification(), specification.to_json())
+    return planned
 
 
 def begun(specification: Specification, store: Store, *, extend: bool = False) -> list[Configuration] | None:
@@ -62,7 +90,7 @@ def begun(specification: Specification, store: Store, *, extend: bool = False) -
 
 def restore(specification: Specification, planned: Sequence[Configuration], store: Store, stations: int) -> Progress:
     """Put an experiment's inboxes right for a number of stations, none of which runs, and remove what is stale."""
-    progress = read_progress(specification, store)
+    progress = read_progress(Names(specification.experiment.name), store)
     due = due_tokens(specification, planned, progress, stations)
     inbox = store.list(Names(specification.experiment.name).inbox())
     for name in {entry.name for entry in inbox} - due.keys() | stale_checkpoints(specification, progress):
@@ -70,39 +98,6 @@ def restore(specification: Specification, planned: Sequence[Configuration], stor
     for name, token in due.items():
         store.put(name, token.to_json())
     return progress
-
-
-def read_progress(specification: Specification, store: Store) -> Progress:
-    """Read from the store how far an experiment is."""
-    names = Names(specification.experiment.name)
-
-    def listed(prefix: str) -> frozenset[str]:
-        return frozenset(entry.name for entry in store.list(prefix))
-
-    return Progress(listed(names.checkpoints()), listed(names.histories()), listed(names.outcomes()))
-
-
-def _begin(
-    specification: Specification,
-    configurations: Sequence[Configuration],
-    store: Store,
-    engine: Engine,
-    on_event: OnEvent,
-) -> list[Configuration]:
-    built = {one.configuration: one for one in engine.prepare(specification, configurations, on_event)}
-    _refuse_problems(configurations, built)
-    starts = offsets({number: one.cost for number, one in built.items()}, specification.shards)
-    names = Names(specification.experiment.name)
-    _remove_leftovers(configurations, store, names)
-    planned = []
-    for one in configurations:
-        made = built[one.number]
-        update = {"offset": starts[one.number], "weights": made.weights, "cost": made.cost}
-        planned.append(one.model_copy(update=update))
-        store.put(names.configuration(one.number), planned[-1].to_json())
-    # Written last: an experiment without it has not begun, and is begun anew.
-    store.put(names.specification(), specification.to_json())
-    return planned
 
 
 def _remove_leftovers(configurations: Sequence[Configuration], store: Store, names: Names) -> None:

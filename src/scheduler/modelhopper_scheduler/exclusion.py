@@ -42,7 +42,7 @@ def _acquire(descriptor: int, experiment: str) -> None:
             if time.monotonic() > deadline:
                 raise ConflictError(
                     f"{experiment} is being run by another process of this machine. Wait for it, or stop it with "
-                    "Ctrl-C. `modelhopper status` shows how far it is."
+                    f"Ctrl-C or `modelhopper cancel {experiment}`. `modelhopper watch {experiment}` follows it."
                 ) from None
             time.sleep(0.05)
         else:

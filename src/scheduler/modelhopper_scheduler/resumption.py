@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.progress import Progress, newest_checkpoints
 from modelhopper_contract.records import Configuration, Token
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.tokens import evaluation_tokens, training_token
 
-
-@dataclass(frozen=True)
-class Progress:
-    """What the store holds of an experiment, by object name."""
-
-    checkpoints: frozenset[str]
-    histories: frozenset[str]
-    outcomes: frozenset[str]
+__all__ = ["Progress", "due_tokens", "stale_checkpoints"]
 
 
 def due_tokens(
@@ -31,7 +24,7 @@ def due_tokens(
     """
     names = Names(specification.experiment.name)
     found: dict[str, Token] = {}
-    newest = _newest(progress.checkpoints)
+    newest = newest_checkpoints(progress.checkpoints)
     for configuration in configurations:
         number = configuration.number
         if names.outcome(number) in progress.outcomes:
@@ -48,7 +41,7 @@ def due_tokens(
 def stale_checkpoints(specification: Specification, progress: Progress) -> set[str]:
     """Return the checkpoints that nobody needs: a station was killed just before it could remove them."""
     names, ring = Names(specification.experiment.name), specification.ring
-    newest = _newest(progress.checkpoints)
+    newest = newest_checkpoints(progress.checkpoints)
 
     def is_needed(number: int, hop: int) -> bool:
         waits = ring.is_evaluated(hop) and names.history(number, ring.iteration(hop)) not in progress.histories
@@ -81,11 +74,3 @@ def _tokens(
     for iteration in missing:
         found |= evaluation_tokens(specification, stations, number, iteration)
     return found
-
-
-def _newest(checkpoints: Iterable[str]) -> dict[int, int]:
-    newest: dict[int, int] = {}
-    for name in checkpoints:
-        number, hop = checkpoint_number(name)
-        newest[number] = max(hop, newest.get(number, 0))
-    return newest

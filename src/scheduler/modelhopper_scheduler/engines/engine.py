@@ -12,6 +12,11 @@ from modelhopper_contract.specification import Specification
 OnEvent = Callable[[Event], None]
 
 
+def never() -> bool:
+    """Say that a run is not cancelled."""
+    return False
+
+
 class Engine(Protocol):
     """Starts stations, hands them their work, and tells what happens. Used as a context manager, which stops them.
 
@@ -36,5 +41,6 @@ class Engine(Protocol):
     def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:
         """Let the stations serve their inboxes until every unfinished configuration has an outcome. Blocks.
 
-        Raises StoreUnavailable when the store cannot be reached, and ModelhopperError when the stations cannot go on.
+        Raises StoreUnavailable when the store cannot be reached, Cancelled when somebody asks for the run to stop, and
+        ModelhopperError when the stations cannot go on.
         """

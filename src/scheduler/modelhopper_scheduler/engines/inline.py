@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
+from modelhopper_contract.errors import Cancelled
 from modelhopper_contract.messages import Built, Ended, Event
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
-from modelhopper_scheduler.engines.engine import OnEvent
+from modelhopper_scheduler.engines.engine import OnEvent, never
 
 
 class InlineStation(Protocol):
@@ -31,8 +32,9 @@ class InlineEngine:
 
     stations = 1
 
-    def __init__(self, make_station: MakeStation) -> None:
+    def __init__(self, make_station: MakeStation, is_cancelled: Callable[[], bool] = never) -> None:
         self._make_station = make_station
+        self._is_cancelled = is_cancelled
         self._station: InlineStation | None = None
         self._on_event: OnEvent = _nobody_listens
         self._one_at_a_time = threading.RLock()
@@ -65,7 +67,9 @@ class InlineEngine:
 
         self._on_event = heard
         # A look at an empty inbox is rare here: what is written next is this station's own.
-        self._of(specification).serve(lambda: not waiting, _wait)
+        self._of(specification).serve(lambda: not waiting or self._is_cancelled(), _wait)
+        if waiting:
+            raise Cancelled("the run was cancelled")
 
     def _hear(self, event: Event) -> None:
         with self._one_at_a_time:  # the station's writing thread reports, too

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from modelhopper_contract.errors import ExitCode, ModelhopperError, StoreUnavailable, UserError
+from modelhopper_contract.ending import give_up
+from modelhopper_contract.errors import Cancelled, ExitCode, ModelhopperError, StoreUnavailable, UserError
 from modelhopper_contract.experiment import Devices
 from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Prepare, Problem, Serve, Stop, Trained
-from modelhopper_contract.names import Names, token_configuration
-from modelhopper_contract.records import Configuration, Failure, Outcome
+from modelhopper_contract.names import Names
+from modelhopper_contract.records import Configuration, Failure
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_scheduler.engines.deaths import MOST_AT_A_HOP, Deaths
-from modelhopper_scheduler.engines.engine import OnEvent
+from modelhopper_scheduler.engines.engine import OnEvent, never
 from modelhopper_scheduler.engines.station_process import StationProcess
 
 _STOP_TIMEOUT_S = 30.0  # to write what is waiting, when all is done
 _INTERRUPTED_TIMEOUT_S = 2.0  # a hop in progress is dropped, and will be done again
+_PERIOD_S = 0.25  # between questions whether the run is cancelled, when nothing else happens
 
 
 class LocalEngine:
@@ -38,8 +40,10 @@ class LocalEngine:
         gpus: Sequence[str | None],
         logs: Path,
         keep: tuple[int, ...] = (),
+        is_cancelled: Callable[[], bool] = never,
     ) -> None:
         self._store = store
+        self._is_cancelled = is_cancelled
         self._names = Names(experiment)
         self._gpus = list(gpus)
         self._devices = devices
@@ -117,7 +121,9 @@ class LocalEngine:
         return process
 
     def _arrivals(self) -> Iterator[tuple[StationProcess, Event | None]]:
-        for key, _ in self._selector.select(timeout=1.0):
+        if self._is_cancelled():
+            raise Cancelled("the run was cancelled")
+        for key, _ in self._selector.select(timeout=_PERIOD_S):
             process: StationProcess = key.data
             for event in process.events():
                 if event is None:
@@ -146,13 +152,7 @@ class LocalEngine:
             traceback=None,
             output=process.last_lines() or None,
         )
-        outcome = Outcome(configuration=configuration, state="failed", hops=hop, failure=failure)
-        self._store.put(self._names.outcome(configuration), outcome.to_json())
-        # What is left of it would kill again: an evaluation is served whatever the outcome is.
-        for name in [entry.name for entry in self._store.list(self._names.inbox())]:
-            if token_configuration(name) == configuration:
-                self._store.delete(name)
-        return Ended(outcome=outcome)
+        return Ended(outcome=give_up(self._store, self._names, configuration, failure))
 
     def _raise_problem(self, event: Event) -> None:
         if not isinstance(event, Problem):

@@ -1,0 +1,128 @@
+"""The templates of pods: one each for what a Workflow's pods do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from hera.workflows import models
+
+from modelhopper_contract.records import Split
+from modelhopper_scheduler.render.argo import inputs, integer, tag
+from modelhopper_scheduler.render.containers import Setting, Work, building, talking, training
+from modelhopper_scheduler.render.volumes import attached
+
+TRAINER = "modelhopper_trainer.pod"
+PODS = "modelhopper.pods"
+
+Held = Mapping[Split, Sequence[str]]
+
+# Lost pods, and exit codes that say "later": the store did not answer or the pod was asked to stop (75), it was killed,
+# most often for its memory (137), or stopped before it could say anything (143).
+_RETRY = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [75, 137, 143]"
+_DOUBLINGS = 6  # of five seconds: five minutes in all
+_STATION_RETRIES = 10  # times as many as other pods: a station lives for the whole run
+_GRACE_S = 60  # until a pod that was asked to stop is killed: Kubernetes' 30 s can be less than one batch and a put
+_BUNDLE = models.EnvVar(name="MODELHOPPER_BUNDLE", value=tag("workflow.parameters.bundle"))
+
+
+def begin(setting: Setting, options: Sequence[str], name: str = "begin") -> models.Template:
+    """Return the template of the pod that begins, or goes on, and says which chains are due."""
+    submitted = ("--submitted", tag("workflow.creationTimestamp.RFC3339"))
+    arguments = ("begin", "--experiment", setting.name, *submitted, *options)
+    work = Work(PODS, arguments, [_BUNDLE])
+    outputs = [_output("chains", "[]"), _output("shards", "0")]
+    return models.Template(
+        name=name,
+        metadata=_metadata("begin"),
+        outputs=models.Outputs(parameters=outputs),
+        container=building(setting, work),
+        retry_strategy=retry(setting.cluster.retries),
+    )
+
+
+def hop(setting: Setting, held: Held) -> models.Template:
+    """Return the template of a hop: configurations, one or a convoy, train on one shard."""
+    configurations, shard = tag("inputs.parameters.configurations"), tag("inputs.parameters.shard")
+    arguments = ("--shard", shard, "--configurations", configurations)
+    return _trained(setting, "hop", ("configurations", "shard"), arguments, held)
+
+
+def evaluate(setting: Setting, held: Held) -> models.Template:
+    """Return the template of a pod that evaluates, on one shard, what the chains left."""
+    return _trained(setting, "evaluate", ("shard",), ("--shard", tag("inputs.parameters.shard")), held)
+
+
+def station(setting: Setting, held: Held) -> models.Template:
+    """Return the template of all stations, where they differ by their number only."""
+    arguments = ("--station", tag("inputs.parameters.station"), "--stations", tag("inputs.parameters.stations"))
+    template = _trained(setting, "station", ("station", "stations"), arguments, held)
+    return template.model_copy(update={"retry_strategy": _station_retry(setting)})
+
+
+def own_station(setting: Setting, number: int, stations: int, held: Held) -> models.Template:
+    """Return the template of one station, whose volumes are its own."""
+    arguments = ("--station", str(number), "--stations", str(stations))
+    template = _trained(setting, "station", (), arguments, held)
+    return template.model_copy(update={"name": f"station-{number}", "retry_strategy": _station_retry(setting)})
+
+
+def report(setting: Setting) -> models.Template:
+    """Return the template of the pod that writes the report; the Workflow succeeded if it does."""
+    window = ("--window", tag("workflow.parameters.window"), "--windows", tag("workflow.parameters.windows"))
+    work = Work(PODS, ("report", "--experiment", setting.name, *window))
+    return models.Template(
+        name="report",
+        metadata=_metadata("report"),
+        container=talking(setting, work),
+        retry_strategy=retry(setting.cluster.retries),
+    )
+
+
+def retry(limit: int) -> models.RetryStrategy:
+    """Return how often, and after what, a pod is tried again. Never with a rule about nodes: a shard may be on one."""
+    # Argo 3.6 knows no cap of a backoff, so a pod that is tried often waits as long each time.
+    duration, factor = ("5s", 2) if limit <= _DOUBLINGS else ("1m", 1)
+    backoff = models.Backoff(duration=duration, factor=integer(factor))
+    return models.RetryStrategy(limit=integer(limit), retry_policy="Always", expression=_RETRY, backoff=backoff)
+
+
+def pod_patch(setting: Setting) -> str:
+    """Return what Argo has no field for, as a patch of the pods that train."""
+    patch: dict[str, object] = {"terminationGracePeriodSeconds": _GRACE_S}
+    if setting.cluster.placement.runtime_class is not None:
+        patch["runtimeClassName"] = setting.cluster.placement.runtime_class
+    return json.dumps(patch)
+
+
+def _station_retry(setting: Setting) -> models.RetryStrategy:
+    return retry(setting.cluster.retries * _STATION_RETRIES)
+
+
+def _trained(
+    setting: Setting, component: str, names: Sequence[str], arguments: Sequence[str], held: Held
+) -> models.Template:
+    data = attached(setting.cluster.data, held)
+    words = (component, "--experiment", setting.name, *arguments, *data.options)
+    placement = setting.cluster.placement
+    return models.Template(
+        name=component,
+        metadata=_metadata(component, placement.labels, placement.annotations),
+        inputs=inputs(*names) if names else None,
+        container=training(setting, Work(TRAINER, words, mounts=data.mounts)),
+        volumes=data.volumes or None,
+        pod_spec_patch=pod_patch(setting),
+        retry_strategy=retry(setting.cluster.retries),
+    )
+
+
+def _metadata(
+    component: str, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+) -> models.Metadata:
+    own = {"app.kubernetes.io/component": component}
+    return models.Metadata(labels={**(labels or {}), **own}, annotations=dict(annotations or {}) or None)
+
+
+def _output(name: str, default: str) -> models.Parameter:
+    path = f"/tmp/outputs/{name}"  # noqa: S108 -- the pod's own
+    return models.Parameter(name=name, value_from=models.ValueFrom(path=path, default=default))
