@@ -211,13 +211,27 @@ def test_a_changed_model_file_is_told_and_a_missing_one_is_an_error(run: Run, ch
         run.best().model()
 
 
-def test_data_that_is_gone_is_told(folder: Path, run: Run) -> None:
+def test_the_packed_data_is_not_needed_for_a_model(folder: Path, run: Run) -> None:
+    shutil.move(folder / "train", folder / "away")
+    try:
+        found = run.best().predict(draw(2, 3)[0])
+    finally:
+        shutil.move(folder / "away", folder / "train")
+    assert found.names == ("setosa", "versicolor", "virginica")
+    assert np.array_equal(found.probabilities, run.best().predict(draw(2, 3)[0]).probabilities)
+
+
+def test_data_that_is_gone_with_its_copied_manifest_is_told(folder: Path, run: Run) -> None:
+    store, name = run.reader.store, run.reader.names.manifest("training")
+    kept = store.get(name)
+    store.delete(name)
     shutil.move(folder / "train", folder / "away")
     try:
         with pytest.raises(DataError, match=r"does not exist.* stand in its manifest"):
             run.best().model()
     finally:
         shutil.move(folder / "away", folder / "train")
+        store.put(name, kept)
 
 
 def test_data_that_does_not_fit_is_told(run: Run, folder: Path) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 
 # Name to module: loaded on first use, so that `import modelhopper` takes no noticeable time.
 _HOMES = {
+    "Argo": "modelhopper.submitting",
     "Candidate": "modelhopper.candidate",
+    "Cluster": "modelhopper_contract.cluster",
+    "ClusterRun": "modelhopper.submitting",
     "Compile": "modelhopper.parts",
     "Data": "modelhopper.parts",
     "Devices": "modelhopper.parts",
@@ -25,7 +28,9 @@ _HOMES = {
     "Predictions": "modelhopper.predictions",
     "Run": "modelhopper.results",
     "RunChanged": "modelhopper.candidate",
+    "copy_data": "modelhopper.copying",
     "describe": "modelhopper_trainer.packing",
+    "load_cluster": "modelhopper.documents",
     "load_experiment": "modelhopper.documents",
     "open_run": "modelhopper.results",
     "pack": "modelhopper_trainer.packing",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +17,9 @@ from modelhopper.history import RunHistory
 from modelhopper.leaderboard import Row
 from modelhopper.predictions import Array, Predictions, rows_for
 from modelhopper.reading import Reader
+from modelhopper.sources import RunChanged, changed_files, submitted_folder, training_manifest, warn
 from modelhopper_contract import checkpoint
 from modelhopper_contract.checkpoint import Checkpoint
-from modelhopper_contract.digest import digest_file
 from modelhopper_contract.errors import DataError, ObjectNotFound, UserError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.records import Configuration, Failure
@@ -31,11 +30,9 @@ if TYPE_CHECKING:
     from modelhopper_trainer.assembly import Assembly
     from modelhopper_trainer.shards import DataSet
 
+__all__ = ["Candidate", "RunChanged"]
+
 BATCH_ROWS = 1024  # of predictions; memory for activations grows with it
-
-
-class RunChanged(UserWarning):
-    """What a model is built from is not what it was at the time of the run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +109,7 @@ class Candidate:
         written = self._specification.experiment.data.validation
         if data is None and written is None:
             raise UserError("the run has no validation data: give a packed data set, as in evaluate('data/iris-test').")
-        opened = self._opened(self._specification.path(str(written)) if data is None else Path(data))
+        opened = self._opened(self._specification.address(str(written)) if data is None else os.fspath(data))
         found: dict[str, float] = _trainer().evaluate(self._prepared, opened)
         return found
 
@@ -143,16 +140,7 @@ class Candidate:
 
     @cached_property
     def _manifest(self) -> Manifest:
-        from modelhopper_trainer.shards import open_data
-
-        data = self._specification.experiment.data.train
-        try:
-            manifest = open_data(self._specification.path(data)).manifest
-        except DataError as error:
-            raise DataError(f"{error} The model's inputs and classes stand in its manifest.") from error
-        if manifest.digest() != self._specification.digests[data]:
-            _warn(f"{data} was packed anew since the run {self._name}; class names and scaling may differ.")
-        return manifest
+        return training_manifest(self._specification, self._reader.store)
 
     @property
     def _name(self) -> str:
@@ -160,8 +148,8 @@ class Candidate:
 
     def _assembled(self) -> Assembly:
         trainer, state = _trainer(), self._checkpoint().state
-        self._check_files()
-        assembly: Assembly = trainer.restore(self._specification, self.configuration, self._manifest, state)
+        specification = self._specification.model_copy(update={"folder": self._folder()})
+        assembly: Assembly = trainer.restore(specification, self.configuration, self._manifest, state)
         return assembly
 
     def _checkpoint(self) -> Checkpoint:
@@ -181,39 +169,44 @@ class Candidate:
             "use. Run the experiment again to go on with it."
         )
 
-    def _check_files(self) -> None:
-        digests = self._specification.digests
-        for written in sorted(self._files() & digests.keys()):
+    def _folder(self) -> str:
+        """Return the folder of the files that the model is built from, which may have changed."""
+        changed = changed_files(self._specification, self.configuration)
+        if not changed:
+            return self._specification.folder
+        submitted = self._submitted
+        if submitted is not None:
+            return submitted
+        for written in changed:
             path = self._specification.path(written)
             if not path.is_file():
                 raise UserError(
                     f"configuration {self.number} is built from {written}, and there is no file {path} any more. "
                     "Put it back as it was at the time of the run."
                 )
-            if digest_file(path) != digests[written]:
-                _warn(f"{written} has changed since the run {self._name}; the model is built by what it is now.")
+            warn(f"{written} has changed since the run {self._name}; the model is built by what it is now.")
+        return self._specification.folder
 
-    def _files(self) -> set[str]:
-        build = self._specification.experiment.models[self.configuration.model].build
-        named = [build, *_texts(self.configuration.compile)]
-        return {name.partition(":")[0] if ".py:" in name else name for name in named}
+    @cached_property
+    def _submitted(self) -> str | None:
+        return submitted_folder(self._specification, self._reader.store)
 
-    def _opened(self, path: Path) -> DataSet:
+    def _opened(self, place: str) -> DataSet:
         from modelhopper_trainer.shards import open_data
 
-        opened = open_data(path)
+        opened = open_data(place)
         for part in ("inputs", "outputs", "normalize"):
             if getattr(opened.manifest, part) != getattr(self._manifest, part):
                 train = self._specification.experiment.data.train
                 raise DataError(
-                    f"{path} does not fit {train}, on which the model was trained: their {part} differ. Pack it again "
+                    f"{place} does not fit {train}, on which the model was trained: their {part} differ. Pack it again "
                     f"with `modelhopper pack ... --against {train}`."
                 )
         return opened
 
     def _pieces(self, rows: Any) -> Iterator[Mapping[str, Array]]:
         if isinstance(rows, str | os.PathLike):
-            opened = self._opened(Path(rows))
+            opened = self._opened(os.fspath(rows))
             yield from (opened.shard(number).inputs for number in range(len(opened.manifest.shards)))
         else:
             yield rows_for(rows, self._manifest.inputs)
@@ -233,14 +226,3 @@ def _trainer() -> ModuleType:
             f"Using a model needs {error.name}, which is not installed: pip install 'modelhopper[cpu]', or [gpu]."
         ) from error
     return prediction
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from _texts(inner)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, RunChanged, stacklevel=5)

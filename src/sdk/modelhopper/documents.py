@@ -1,4 +1,4 @@
-"""Experiments from YAML files: reading them, and telling the line of a mistake."""
+"""Experiments and clusters from YAML files: reading them, and telling the line of a mistake."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -18,6 +18,14 @@ from modelhopper_contract.nearest import did_you_mean
 if TYPE_CHECKING:
     from modelhopper.experiment import Experiment
     from modelhopper_contract import experiment as contract
+    from modelhopper_contract.cluster import Cluster
+
+What = Literal["experiment", "cluster"]
+
+_FORMS: dict[What, str] = {
+    "experiment": "an experiment is keys and values, such as `name: iris`",
+    "cluster": "a cluster is keys and values, such as `store: s3://bucket/prefix`",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,17 @@ def read_experiment(document: Document) -> contract.Experiment:
     return experiment
 
 
+def load_cluster(path: Path | str) -> Cluster:
+    """Read what a YAML file says of a cluster; raise SpecError, with file and line, for a mistake in it."""
+    from modelhopper_contract.cluster import Cluster
+    from modelhopper_contract.experiment import validated
+
+    document = read_document(path, "cluster")
+    with locating(document):
+        cluster: Cluster = validated(Cluster, document.value)
+    return cluster
+
+
 @contextmanager
 def locating(document: Document) -> Iterator[None]:
     """Let each SpecError that is raised inside say in which line of the document the mistake is."""
@@ -74,12 +93,12 @@ def located(error: SpecError, document: Document) -> str:
     return f"{document.path}:{line}: {error}" if line else f"{document.path}: {error}"
 
 
-def read_document(path: Path | str) -> Document:
+def read_document(path: Path | str, what: What = "experiment") -> Document:
     """Read a YAML file that holds a mapping; raise UserError, with the line, for anything else."""
     path = Path(path).expanduser()
-    text = _text(path)
+    text = _text(path, what)
     try:
-        return _read(path, text)
+        return _read(path, text, what)
     except yaml.MarkedYAMLError as error:
         raise SpecError(f"{path}:{line_of_mistake(error)}: {in_words(error, text)}.") from error
     except yaml.reader.ReaderError as error:
@@ -87,23 +106,22 @@ def read_document(path: Path | str) -> Document:
         raise SpecError(f"{path}:{line}: the character {error.character:#04x} cannot stand in YAML.") from error
 
 
-def _read(path: Path, text: str) -> Document:
+def _read(path: Path, text: str, what: What) -> Document:
     loader = Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:
-            raise SpecError(f"{path} is empty. `modelhopper init` writes an experiment to begin with.")
-        _refuse_other_than_mapping(path, root)
+            raise SpecError(f"{path} is empty. `modelhopper init` writes files to begin with.")
+        _refuse_other_than_mapping(path, root, what)
         _refuse_duplicates(path, root, ())
         return Document(path, loader.construct_document(root), root)
     finally:
         loader.dispose()
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, what: What) -> str:
     if path.is_dir():
-        inside = path / "experiment.yaml"
-        raise UserError(f"{path} is a folder: give the experiment's file, such as {inside}.")
+        raise UserError(f"{path} is a folder: give the {what}'s file, such as {path / what}.yaml.")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -122,11 +140,11 @@ def _nearest(path: Path) -> str:
     return did_you_mean(path.name, beside)
 
 
-def _refuse_other_than_mapping(path: Path, root: yaml.Node) -> None:
+def _refuse_other_than_mapping(path: Path, root: yaml.Node, what: What) -> None:
     if not isinstance(root, yaml.MappingNode):
-        what = "a list" if isinstance(root, yaml.SequenceNode) else f"only `{str(root.value)[:40]}`"
+        found = "a list" if isinstance(root, yaml.SequenceNode) else f"only `{str(root.value)[:40]}`"
         line = root.start_mark.line + 1
-        raise SpecError(f"{path}:{line}: this is {what}; an experiment is keys and values, such as `name: iris`.")
+        raise SpecError(f"{path}:{line}: this is {found}; {_FORMS[what]}.")
 
 
 def _refuse_duplicates(path: Path, node: yaml.Node, above: tuple[yaml.Node, ...]) -> None:

@@ -17,6 +17,7 @@ from modelhopper_contract.records import Configuration
 if TYPE_CHECKING:
     from modelhopper.results import Run
     from modelhopper.running import EngineName
+    from modelhopper.submitting import Argo, ClusterRun
 
 __all__ = ["Experiment", "Model"]
 
@@ -77,6 +78,19 @@ class Experiment(contract.Experiment):
         with display_of(job, None if progress else "quiet") as display:
             run_job(job, display.heard)
         return Run(job.store, self.name)
+
+    def submit(self, engine: Argo, *, extend: bool = False) -> ClusterRun:
+        """Send the experiment to a cluster, and return its run: the results as they come, and `wait`.
+
+        The same call goes on with a run that stopped. The results are read from the cluster's store, which this
+        machine reaches by its own environment (AWS_ENDPOINT_URL, keys). `extend`: let a run of fewer iterations go on.
+        """
+        from modelhopper.proposing import propose
+        from modelhopper.submitting import ClusterRun, submit
+
+        _refuse_inside_a_station()
+        proposal = propose(self, self._folder, engine.cluster, extend=extend)
+        return ClusterRun(engine.cluster, self.name, submit(proposal))
 
     def to_yaml(self) -> str:
         """Return the same experiment as a file's text. Relative paths in it begin at the folder it is saved in."""

@@ -25,7 +25,8 @@ def explained(kind: type[contract.Part]) -> Iterator[None]:
     except pydantic.ValidationError as error:
         found = contract.mistake(kind, error)
         if kind is not contract.Experiment:
-            found = SpecError(str(found).replace("a key of the experiment", f"a key of {kind.__name__}"), found.path)
+            words = str(found).replace(f"a key of the {kind.__name__.lower()}", f"a key of {kind.__name__}")
+            found = SpecError(words, found.path)
         raise found from error
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+from modelhopper_contract.cancellation import is_cancelled
 from modelhopper_contract.errors import ObjectNotFound
-from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.messages import Started
+from modelhopper_contract.names import Names, checkpoint_number, token_name
 from modelhopper_contract.record import Record
 from modelhopper_contract.records import Configuration, History, Outcome, Stay
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.directory import DirectoryStore
+from modelhopper_contract.submission import Submission
 
 _R = TypeVar("_R", bound=Record)
+
+Stage = Literal["begun", "submitted", "preparing", "unknown"]
 
 _REQUESTS = 16  # at the same time, where each takes a round trip
 
@@ -28,6 +33,24 @@ class Reader:
         self.store = store
         self.names = Names(name)
         self._known: dict[str, tuple[Entry, Record]] = {}
+
+    def stage(self) -> Stage:
+        """Return how far the experiment's beginning is: it has begun, was handed to a cluster, or is being built."""
+        if self.store.list(self.names.specification()):
+            return "begun"
+        if self.store.list(self.names.submission()):
+            return "submitted"
+        return "preparing" if self.store.list(self.names.root()) else "unknown"
+
+    def submission(self) -> tuple[Submission, float]:
+        """Return what was handed to a cluster, and when, in seconds since 1970; raise ObjectNotFound without one."""
+        name = self.names.submission()
+        when_s = max((entry.modified_s for entry in self.store.list(name)), default=0.0)
+        return Submission.from_json(self.store.get(name), name), when_s
+
+    def is_cancelled(self) -> bool:
+        """Say whether the run is asked to stop."""
+        return is_cancelled(self.store, self.names.experiment)
 
     def specification(self) -> Specification:
         """Return the specification; raise ObjectNotFound when the experiment has not begun."""
@@ -57,6 +80,13 @@ class Reader:
         """Return the journal, by configuration and hop."""
         return self._records(self.store.list(self.names.journals(number)), Stay)
 
+    def last_stays(self, count: int) -> list[Stay]:
+        """Return the last lines of each configuration's journal, by configuration and hop."""
+        own: dict[str, list[Entry]] = {}
+        for entry in self.store.list(self.names.journals()):
+            own.setdefault(entry.name.rpartition("/")[0], []).append(entry)
+        return self._records([entry for entries in own.values() for entry in entries[-count:]], Stay)
+
     def hops(self) -> dict[int, int]:
         """Return the newest checkpoint of each configuration."""
         newest = dict.fromkeys((one.number for one in self.configurations), 0)
@@ -65,15 +95,35 @@ class Reader:
             newest[number] = max(hop, newest.get(number, 0))
         return newest
 
+    def work(self, shards: int) -> dict[int, Started]:
+        """Return what each station works on: the token that is in its inbox for longest. Nothing for an empty inbox."""
+        found: dict[int, Started] = {}
+        for one in self._due(shards):
+            found.setdefault(one.station, one)
+        return found
+
+    def work_of(self, number: int, shards: int) -> list[Started]:
+        """Return what is due of one configuration, wherever."""
+        return [one for one in self._due(shards) if one.configuration == number]
+
     def changed_s(self) -> float:
         """Return when something last happened, in seconds since 1970 by the store's clock."""
         prefixes = (self.names.specification(), self.names.checkpoints(), self.names.histories(), self.names.outcomes())
         return max(entry.modified_s for prefix in prefixes for entry in self.store.list(prefix))
 
-    def logs(self) -> dict[str, str]:
-        """Return what stations printed, by file name."""
-        entries = self.store.list(self.names.logs())
-        return {entry.name.rpartition("/")[2]: self.store.get(entry.name).decode(errors="replace") for entry in entries}
+    def log_entries(self) -> list[Entry]:
+        """List what stations and pods printed, by file name."""
+        return self.store.list(self.names.logs())
+
+    def log(self, entry: Entry) -> str:
+        """Return what a station or pod printed."""
+        return self.store.get(entry.name).decode(errors="replace")
+
+    def _due(self, shards: int) -> Iterator[Started]:
+        for entry in sorted(self.store.list(self.names.inbox()), key=lambda one: (one.modified_s, one.name)):
+            station, number, action, at = token_name(entry.name)
+            hop = at if action == "train" else at * shards
+            yield Started(action=action, station=station, configuration=number, hop=hop)
 
     def _history_entries(self, number: int | None) -> list[Entry]:
         prefix = self.names.histories() if number is None else self.names.history(number, 0).rpartition("/")[0] + "/"
@@ -101,12 +151,9 @@ class Reader:
 
 
 def experiment_names(store: Store) -> list[str]:
-    """Return the names of all experiments in a store, sorted."""
+    """Return the names of all experiments in a store that have begun or were submitted, sorted."""
+    known = ("experiment.json", "submission.json")
     if isinstance(store, DirectoryStore):  # a listing would walk through every object of every experiment
-        return sorted(path.parent.name for path in Path(store.url).glob("*/experiment.json"))
-    names = (entry.name for entry in store.list(""))
-    return sorted(
-        name.removesuffix("/experiment.json")
-        for name in names
-        if name.count("/") == 1 and name.endswith("/experiment.json")
-    )
+        return sorted({path.parent.name for file in known for path in Path(store.url).glob(f"*/{file}")})
+    parts = [entry.name.split("/") for entry in store.list("")]
+    return sorted({part[0] for part in parts if len(part) == 2 and part[1] in known})

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelhopper import export
 from modelhopper.candidate import Candidate
+from modelhopper.defaults import DEFAULT_STORE
 from modelhopper.history import RunHistory, make_history, train_seconds
 from modelhopper.leaderboard import Leaderboard, Row, leaderboard, make_rows
 from modelhopper.metrics import Metric, choose, recorded
 from modelhopper.reading import Reader, experiment_names
-from modelhopper.status import Status, make_status
+from modelhopper.status import Status, make_status, make_status_of_submission
+from modelhopper.steering import cancel_run, make_resumable
 from modelhopper_contract.errors import ObjectNotFound, UserError
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.records import Stay
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
+from modelhopper_scheduler import search
 
-DEFAULT_STORE = "runs"
+if TYPE_CHECKING:
+    from modelhopper.running import EngineName
 
 _WHAT = ("leaderboard", "history")
 
@@ -27,11 +34,23 @@ _WHAT = ("leaderboard", "history")
 def open_run(name: str | Path, store: str | Store = DEFAULT_STORE) -> Run:
     """Open the results of an experiment: "iris" in `store`, or with its place, "runs/iris" or "s3://bucket/iris".
 
-    Raises UserError, with the nearest name, when there is no such experiment.
+    One that was submitted and has not begun can be opened, too. Raises UserError, with the nearest name, when there is
+    no such experiment.
     """
+    run = find_run(name, store)
+    if run.reader.stage() == "preparing":
+        raise UserError(
+            f"{run.url} has not begun: its configurations are being built, or that was interrupted. `modelhopper watch "
+            f"{run.name}` waits for it; `modelhopper run` of its file begins again."
+        )
+    return run
+
+
+def find_run(name: str | Path, store: str | Store = DEFAULT_STORE) -> Run:
+    """Return a run as soon as the store has anything of it; raise UserError, with the nearest name, before."""
     opened, experiment = _place(str(name), store)
     run = Run(opened, experiment)
-    if not opened.list(run.reader.names.specification()):
+    if run.reader.stage() == "unknown":
         known = experiment_names(opened)
         there = f"it has {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}" if known else "it has none"
         listing = f" `modelhopper status --store {shlex.quote(opened.url)}` lists them." if known else ""
@@ -59,14 +78,51 @@ class Run:
 
     def status(self) -> Status:
         """Return how far the run is."""
-        reader, specification = self.reader, self._specification()
-        stays = reader.stays()
+        reader = self.reader
+        if reader.stage() == "submitted":
+            return self._submitted()
+        specification = self._specification()
+        stays = reader.last_stays(specification.shards)
         try:
             board = self._leaderboard(specification, stays, None, lower_is_better=None)
         except UserError:  # the objective is not recorded, and how far the run is does not depend on it
             board = self._leaderboard(specification, stays, "loss", lower_is_better=None)
         stations = sorted({stay.station for stay in stays})
-        return make_status(specification, board, reader.outcomes(), reader.hops(), stations, reader.changed_s())
+        outcomes, hops, cancelled = reader.outcomes(), reader.hops(), reader.is_cancelled()
+        made = make_status(specification, board, outcomes, hops, stations, reader.changed_s(), is_cancelled=cancelled)
+        if made.best is None:
+            return made
+        train_s = sum(stay.train_s for stay in reader.stays(made.best.number))
+        return replace(made, best=replace(made.best, train_s=train_s))
+
+    def wait(self, timeout_s: float | None = None, *, progress: bool = True) -> Status:
+        """Wait until every configuration has ended, wherever the run is going on, and return the status then.
+
+        After `timeout_s` seconds it is the status as it is, whose `is_complete` tells. `progress`: show how far the
+        run is. Raises Cancelled when somebody cancels it.
+        """
+        from modelhopper.following import TimeIsUp, follow, pause_until
+
+        with suppress(TimeIsUp):
+            follow(self.reader, None if progress else "quiet", pause_until(timeout_s))
+        return self.status()
+
+    def cancel(self) -> bool:
+        """Ask everyone who works on the run to stop; nothing that was done is lost. False when it is complete."""
+        return cancel_run(self.reader)
+
+    def resume(self, engine: EngineName = "local", *, progress: bool = True) -> Run:
+        """Go on with the run on this machine, after it was cancelled or interrupted, and return its results.
+
+        Raises UserError when the files and the data that it reads are not here.
+        """
+        from modelhopper.display.shown import display_of
+        from modelhopper.running import run_job
+
+        job = make_resumable(self.reader, engine)
+        with display_of(job, None if progress else "quiet") as display:
+            run_job(job, display.heard)
+        return self
 
     def leaderboard(self, metric: str | None = None, *, lower_is_better: bool | None = None) -> Leaderboard:
         """Return all configurations, the best first, by their last evaluated iteration.
@@ -119,7 +175,18 @@ class Run:
         try:
             return self.reader.specification()
         except ObjectNotFound as error:
+            if self.reader.stage() == "submitted":
+                raise UserError(
+                    f"{self.url} has no results yet: it was submitted and waits for its first pod. `modelhopper watch "
+                    f"{self.name}` follows it."
+                ) from error
             raise UserError(f"{self.url} holds no experiment any more, or none that has begun.") from error
+
+    def _submitted(self) -> Status:
+        submission, submitted_s = self.reader.submission()
+        specification = submission.specification
+        count = len(search.configurations(specification.experiment))
+        return make_status_of_submission(specification, count, submitted_s, is_cancelled=self.reader.is_cancelled())
 
     def _leaderboard(
         self, specification: Specification, stays: list[Stay], metric: str | None, *, lower_is_better: bool | None
@@ -143,6 +210,7 @@ class Run:
         return Candidate(row, self.history(row.number), configuration, self._specification(), self.reader)
 
     def _check_number(self, number: int) -> None:
+        self._specification()  # without one there are no configurations yet
         count = len(self.reader.configurations)
         if not 1 <= number <= count:
             raise UserError(f"{self.name} has no configuration {number}: they are numbered from 1 to {count}.")

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import _thread
 import importlib.util
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from modelhopper.defaults import DEFAULT_STORE
 from modelhopper.metrics import check_objective
-from modelhopper.specify import specify
-from modelhopper_contract.errors import UserError
+from modelhopper.specify import specified
+from modelhopper.steering import cancelled
+from modelhopper_contract.cancellation import go_on
+from modelhopper_contract.errors import Cancelled, UserError
 from modelhopper_contract.experiment import Experiment
+from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.messages import Event
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration
+from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.directory import DirectoryStore
+from modelhopper_contract.submission import put_manifests
 from modelhopper_scheduler.conduct import begun, conduct
 from modelhopper_scheduler.engines.devices import station_gpus
 from modelhopper_scheduler.engines.engine import Engine
 from modelhopper_scheduler.exclusion import exclusive
+from modelhopper_scheduler.lookout import Lookout
 from modelhopper_scheduler.search import configurations
 from modelhopper_trainer.notices import without_notices
-from modelhopper_trainer.shards import open_data
-
-DEFAULT_STORE = "runs"
 
 EngineName = Literal["local", "inline"]
 
@@ -45,6 +50,7 @@ class Job:
     gpus: list[str | None]  # one entry per station: its GPU, or None for a CPU station
     has_begun: bool  # the store holds the beginning of this run
     extend: bool = False  # what has begun may be shorter
+    manifests: Mapping[Split, Manifest] = field(default_factory=dict)  # of the data sets
 
     @property
     def stations(self) -> int:
@@ -62,7 +68,7 @@ def make_ready(
     folder: Path,
     *,
     engine: EngineName = "local",
-    store: str | None = None,
+    store: str | Store | None = None,
     extend: bool = False,
 ) -> Job:
     """Check an experiment and what it reads, and open its store.
@@ -72,39 +78,57 @@ def make_ready(
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError("Training needs TensorFlow, which is not installed: pip install 'modelhopper[cpu]', or [gpu].")
-    specification = specify(experiment, folder)
+    specification, manifests = specified(experiment, folder)
     chosen = configurations(experiment)
-    outputs = [output.name for output in open_data(specification.path(experiment.data.train)).manifest.outputs]
+    outputs = [output.name for output in manifests["training"].outputs]
     check_objective(experiment.objective, chosen, outputs, validated=experiment.data.validation is not None)
-    opened = open_store(store or (_within(folder, experiment.store) if experiment.store else DEFAULT_STORE))
+    opened = _opened(store, experiment, folder)
     planned = begun(specification, opened, extend=extend)
     gpus = station_gpus(experiment.devices, len(chosen))
-    return Job(specification, planned or chosen, opened, engine, gpus, planned is not None, extend)
+    return Job(specification, planned or chosen, opened, engine, gpus, planned is not None, extend, manifests)
 
 
 def run_job(job: Job, on_event: Callable[[Event], None]) -> None:
     """Run a job until every configuration has an outcome; go on where an earlier run stopped.
 
     `on_event` hears of every hop, evaluation and outcome. Raises what `conduct` raises; KeyboardInterrupt stops the
-    stations and loses nothing.
+    stations and loses nothing, and so does Cancelled. An earlier cancellation is forgotten.
     """
     name = job.specification.experiment.name
-    with exclusive(job.store.url, name) as lock, _logs(job.store, name) as logs:
-        engine = _engine(job, Path(logs), lock)
+    with exclusive(job.store.url, name) as lock, _logs(job.store, name) as logs, _cancellable(job) as lookout:
+        put_manifests(job.store, Names(name), job.manifests)
+        engine = _engine(job, Path(logs), lock, lookout)
         conduct(job.specification, job.configurations, job.store, engine, on_event, extend=job.extend)
 
 
-def _engine(job: Job, logs: Path, lock: int) -> Engine:
+@contextmanager
+def _cancellable(job: Job) -> Iterator[Lookout]:
+    """Look out for a cancellation, and say it in words when it comes."""
+    name = job.specification.experiment.name
+    go_on(job.store, name)
+    # What trains in this process ends between two hops; one that takes long is interrupted, as by Ctrl-C.
+    is_here = job.engine == "inline" and threading.current_thread() is threading.main_thread()
+    lookout = Lookout(job.store, name, _thread.interrupt_main if is_here else None)
+    try:
+        with lookout:
+            yield lookout
+    except (Cancelled, KeyboardInterrupt):
+        if lookout.seen:
+            raise Cancelled(cancelled(job.store, name)) from None
+        raise
+
+
+def _engine(job: Job, logs: Path, lock: int, lookout: Lookout) -> Engine:
     devices = job.specification.experiment.devices
     if job.engine == "inline":
-        return _inline(job)
+        return _inline(job, lookout)
     from modelhopper_scheduler.engines.local import LocalEngine
 
     name = job.specification.experiment.name
-    return LocalEngine(job.store, name, devices, job.gpus, logs, (lock,))
+    return LocalEngine(job.store, name, devices, job.gpus, logs, (lock,), lambda: lookout.seen)
 
 
-def _inline(job: Job) -> Engine:
+def _inline(job: Job, lookout: Lookout) -> Engine:
     from modelhopper_scheduler.engines.inline import InlineEngine
 
     def make_station(specification: Specification, report: Callable[[Event], None]) -> Any:
@@ -118,7 +142,7 @@ def _inline(job: Job) -> Engine:
         configure(threads=devices.threads, gpu=gpu, deterministic=devices.deterministic)
         return Station(job.store, specification, 0, 1, report)
 
-    return InlineEngine(make_station)
+    return InlineEngine(make_station, lambda: lookout.seen)
 
 
 def _logs(store: Store, name: str) -> AbstractContextManager[str | Path]:
@@ -152,6 +176,12 @@ class _Uploaded:
         with self._folder as folder:
             for path in sorted(Path(folder).iterdir()) if kind is None else []:
                 self._store.put(self._names.log(path.name), path.read_bytes())
+
+
+def _opened(store: str | Store | None, experiment: Experiment, folder: Path) -> Store:
+    if store is not None and not isinstance(store, str):
+        return store
+    return open_store(store or (_within(folder, experiment.store) if experiment.store else DEFAULT_STORE))
 
 
 def _within(folder: Path, written: str) -> str:

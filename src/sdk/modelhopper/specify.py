@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
+from modelhopper.neighbours import neighbours
+from modelhopper_contract.addresses import absolute
 from modelhopper_contract.digest import digest_file
 from modelhopper_contract.errors import DataError, SpecError
-from modelhopper_contract.experiment import Experiment
+from modelhopper_contract.experiment import Experiment, Model
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.nearest import did_you_mean
+from modelhopper_contract.records import Split
 from modelhopper_contract.specification import Specification
 from modelhopper_trainer.shards import open_data
 
 
+class Specified(NamedTuple):
+    """The specification of a run, and the manifests of its data sets."""
+
+    specification: Specification
+    manifests: dict[Split, Manifest]
+
+
 def specify(experiment: Experiment, folder: Path) -> Specification:
-    """Return the specification of a run whose relative paths begin at `folder`.
+    """Return the specification of a run whose relative paths begin at `folder`; raise what `specified` raises."""
+    return specified(experiment, folder).specification
+
+
+def specified(experiment: Experiment, folder: Path) -> Specified:
+    """Return the specification of a run whose relative paths begin at `folder`, and its data's manifests.
 
     Raises DataError for data that is not packed or does not fit together, and SpecError for a missing file.
     """
     train = _manifest(folder, experiment.data.train)
+    manifests: dict[Split, Manifest] = {"training": train}
     digests = {experiment.data.train: train.digest()}
-    validation = None
     if experiment.data.validation is not None:
         validation = _manifest(folder, experiment.data.validation)
+        manifests["validation"] = validation
         digests[experiment.data.validation] = validation.digest()
         _check_fit(experiment, train, validation)
-    return Specification(
+    specification = Specification(
         experiment=experiment,
         folder=str(folder.resolve()),
         shards=len(train.shards),
-        validation_shards=len(validation.shards) if validation else 0,
-        digests=digests | {file: digest_file(_existing(folder, file)) for file in _user_files(experiment)},
+        validation_shards=len(manifests["validation"].shards) if "validation" in manifests else 0,
+        digests=digests | {file: digest_file(Path(folder, file)) for file in _user_files(experiment, folder)},
     )
+    return Specified(specification, manifests)
+
+
+def named_files(models: Iterable[Model], rest: object) -> set[str]:
+    """Return the files of the user's that models and other values (losses, metrics, ...) name, as written."""
+    return {name.partition(":")[0] for name in (*(model.build for model in models), *_references(rest))}
 
 
 def _manifest(folder: Path, written: str) -> Manifest:
-    return open_data(Path(folder, written)).manifest
+    return open_data(absolute(written, folder)).manifest
 
 
 def _check_fit(experiment: Experiment, train: Manifest, validation: Manifest) -> None:
@@ -47,19 +71,27 @@ def _check_fit(experiment: Experiment, train: Manifest, validation: Manifest) ->
             )
 
 
-def _user_files(experiment: Experiment) -> list[str]:
-    """Return the files of the user's that the experiment names, as written."""
-    named = [model.build for model in experiment.models.values()]
-    named += _references(experiment.model_dump(mode="json", include={"compile", "search"}))
-    return sorted({name.partition(":")[0] if ".py:" in name else name for name in named})
+def _user_files(experiment: Experiment, folder: Path) -> list[str]:
+    """Return the files of the user's that the experiment names, and the modules that these import, as written."""
+    named = named_files(experiment.models.values(), experiment.model_dump(mode="json", include={"compile", "search"}))
+    found = set(named)
+    for file in named:
+        path = _existing(folder, file)
+        if file.endswith(".py"):
+            found |= {str(PurePosixPath(file).parent / beside) for beside in neighbours(path)}
+    return sorted(found)
 
 
-def _references(value: object) -> list[str]:
+def _references(value: object) -> Iterator[str]:
     if isinstance(value, str):
-        return [value] if ".py:" in value else []
-    if isinstance(value, dict):
-        return [name for inner in value.values() for name in _references(inner)]
-    return [name for inner in value for name in _references(inner)] if isinstance(value, list) else []
+        if ".py:" in value:
+            yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _references(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _references(inner)
 
 
 def _existing(folder: Path, file: str) -> Path:

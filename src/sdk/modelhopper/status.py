@@ -32,6 +32,8 @@ class Status:
     best_value: float | None
     changed: datetime  # when something last happened, by the store's clock
     stations: tuple[int, ...]  # that have trained
+    has_begun: bool = True  # False: it was submitted to a cluster, and none of its pods has begun
+    is_cancelled: bool = False  # it was asked to stop before it was complete
 
     @property
     def is_complete(self) -> bool:
@@ -43,10 +45,15 @@ class Status:
         parts = [count(self.configurations, "configuration"), f"{self.hops_done:,} of {count(self.hops, 'hop')}"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += self._best()
-        return f"{self.experiment}: {', '.join(parts)}; {self._when(now_s)}"
+        waits = [] if self.has_begun else ["waiting for its first pod"]
+        ends = [self._when(now_s), *(["cancelled"] if self.is_cancelled else waits)]
+        return f"{self.experiment}: {', '.join(parts)}; {', '.join(ends)}"
 
     def text(self, now_s: float | None = None) -> str:
         """Return the status in a few lines. `now_s`: seconds since 1970, the clock's when it is not given."""
+        if not self.has_begun:
+            waits = "cancelled" if self.is_cancelled else "waiting for its first pod"
+            return f"{self.experiment}: {count(self.configurations, 'configuration')}; {self._when(now_s)}; {waits}"
         ends = [f"{self.finished:,} finished", f"{self.failed:,} failed", f"{self.going_on:,} going on"]
         lines = [f"{self.experiment}: {count(self.configurations, 'configuration')}: {', '.join(ends)}"]
         lines.append(
@@ -54,7 +61,8 @@ class Status:
         )
         lines += [f"  {best} ({self.best.label})" for best in self._best() if self.best]
         where = f" on {count(len(self.stations), 'station')}" if self.stations else ""
-        return "\n".join([*lines, f"  {self._when(now_s)}{where}"])
+        goes_on = [f"  cancelled; modelhopper resume {self.experiment} goes on"] if self.is_cancelled else []
+        return "\n".join([*lines, f"  {self._when(now_s)}{where}", *goes_on])
 
     def __repr__(self) -> str:
         return self.text()
@@ -65,6 +73,8 @@ class Status:
 
     def _when(self, now_s: float | None) -> str:
         age_s = (time.time() if now_s is None else now_s) - self.changed.timestamp()
+        if not self.has_begun:
+            return f"submitted {duration(age_s)} ago"
         return f"complete since {duration(age_s)}" if self.is_complete else f"last change {duration(age_s)} ago"
 
 
@@ -75,6 +85,8 @@ def make_status(
     hops: Mapping[int, int],
     stations: Sequence[int],
     changed_s: float,
+    *,
+    is_cancelled: bool = False,
 ) -> Status:
     """Sum up what the store holds of a run."""
     ring = specification.ring
@@ -96,4 +108,30 @@ def make_status(
         best_value=board.metric.of(best.history) if best else None,
         changed=datetime.fromtimestamp(changed_s, UTC),
         stations=tuple(stations),
+        is_cancelled=is_cancelled and len(outcomes) < len(board.rows),
+    )
+
+
+def make_status_of_submission(
+    specification: Specification, configurations: int, submitted_s: float, *, is_cancelled: bool
+) -> Status:
+    """Sum up an experiment that was submitted and has not begun."""
+    ring = specification.ring
+    return Status(
+        experiment=specification.experiment.name,
+        configurations=configurations,
+        finished=0,
+        failed=0,
+        going_on=configurations,
+        hops_done=0,
+        hops=configurations * ring.hops,
+        iteration=0,
+        iterations=ring.iterations,
+        best=None,
+        metric="",
+        best_value=None,
+        changed=datetime.fromtimestamp(submitted_s, UTC),
+        stations=(),
+        has_begun=False,
+        is_cancelled=is_cancelled,
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelhopper.command import beginning, experiments, looking, packing
+from modelhopper.command import beginning, clusters, copying, experiments, logs, looking, packing, steering, watching
 
 
 def application() -> Any:
@@ -19,7 +19,7 @@ def application() -> Any:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_options)
-    for commands in (beginning, packing, experiments, looking):
+    for commands in (beginning, packing, copying, experiments, clusters, watching, steering, looking, logs):
         commands.register(app)
     return typer.main.get_command(app)
 

@@ -47,11 +47,12 @@ def pack(  # noqa: PLR0913 -- one parameter per option
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the rows' way to the shards.")] = 0,
     against: Annotated[
-        Path | None, typer.Option(help="The packed training data that this is validation data for.", show_default=False)
+        str | None, typer.Option(help="The packed training data that this is validation data for.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = False,
     describe: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Only say what a packed data set holds.", show_default=False)
+        str | None,
+        typer.Option(metavar="DIR", help="Only say what a packed data set, also in S3, holds.", show_default=False),
     ] = None,
 ) -> None:
     """Cut a data set into shards."""
@@ -76,7 +77,7 @@ def pack(  # noqa: PLR0913 -- one parameter per option
     typer.echo(f"{out}: {packing.describe(manifest)}")
 
 
-def _describe(folder: Path, source: Sequence[str] | None) -> None:
+def _describe(folder: str, source: Sequence[str] | None) -> None:
     from modelhopper_trainer import packing
     from modelhopper_trainer.shards import open_data
 

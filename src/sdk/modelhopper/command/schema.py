@@ -30,7 +30,7 @@ def experiment_schema() -> Schema:
 # What an editor shows beside a key.
 _DESCRIPTIONS = {
     "name": "Results are kept under this name: lower-case letters, digits and -.",
-    "data": "Folders made by `modelhopper pack`.",
+    "data": "Folders made by `modelhopper pack`, or s3://bucket/prefix.",
     "models": "Models by name: `file.py:function`, or `{build: file.py:function, layers: 3}`, .json, or .keras.",
     "compile": "Keras compile parameters that are the same for all configurations.",
     "fit": "Keras fit parameters of one hop that are the same for all configurations.",

@@ -25,5 +25,5 @@ def run_shown(job: Job, form: Form | None = None) -> Display:
     display = display_of(job, form)
     with display:
         run_job(job, display.heard)
-    display.say(f"{summary(display.progress)}. Results in {home(job)}")
+    display.say(f"{summary(display.progress)}. Results in {home(job.store.url, job.specification.experiment.name)}")
     return display

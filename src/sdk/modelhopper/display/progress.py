@@ -45,6 +45,9 @@ class Progress:
     settled_stays: int = 0  # stays that began with a compiled program
     settled_work: float = 0.0  # the cost of their hops
     estimate: tuple[float, float] | None = None  # when it was made, and the time that was left then
+    is_followed: bool = (
+        False  # fed by looks at the store, which tell where things are, but not who was busy for how long
+    )
 
     @classmethod
     def of(
@@ -78,6 +81,10 @@ class Progress:
         if isinstance(event, Trained | Ended):
             return replace(changed, estimate=_estimate(changed, now_s) or changed.estimate)
         return changed
+
+    def joined(self, stations: int) -> Progress:
+        """Return the progress after at least so many stations were seen."""
+        return replace(self, stations=stations) if stations > self.stations else self
 
     @property
     def hops_done(self) -> int:
@@ -177,7 +184,7 @@ class Progress:
 
 def _estimate(progress: Progress, now_s: float) -> tuple[float, float] | None:
     """Return the time now and the time left; None before each station has done about two stays."""
-    speed = _speed(progress)
+    speed = _speed_by_clock(progress, now_s) if progress.is_followed else _speed(progress)
     if speed is None:
         return None
     unfinished = {n: hops for n, hops in progress.done.items() if n not in progress.outcomes}
@@ -197,8 +204,21 @@ def _speed(progress: Progress) -> float | None:
     settled_s = sum(bench.settled_s for bench in benches)
     if progress.settled_stays >= 2 * progress.stations and settled_s > 0:
         return progress.settled_work / settled_s
-    new = {n: hops - progress.earlier.done.get(n, 0) for n, hops in progress.done.items()}
-    work = sum(hops * progress.costs[n] for n, hops in new.items())
+    hops, work = _new(progress)
     busy_s = sum(bench.closed_s for bench in benches)
-    is_known = sum(new.values()) >= max(2 * progress.stations, progress.hops / 10)
+    is_known = hops >= max(2 * progress.stations, progress.hops / 10)
     return work / busy_s if is_known and busy_s > 0 and work > 0 else None
+
+
+def _speed_by_clock(progress: Progress, now_s: float) -> float | None:
+    """Return the cost that a station works off in a second, all stations and all pauses taken together."""
+    hops, work = _new(progress)
+    elapsed_s = progress.elapsed_s(now_s)
+    is_known = hops >= 2 * progress.stations and elapsed_s > 0
+    return work / (elapsed_s * progress.stations) if is_known else None
+
+
+def _new(progress: Progress) -> tuple[int, float]:
+    """Return the hops that were done since the beginning, and their cost."""
+    new = {n: hops - progress.earlier.done.get(n, 0) for n, hops in progress.done.items()}
+    return sum(new.values()), sum(hops * progress.costs[n] for n, hops in new.items())

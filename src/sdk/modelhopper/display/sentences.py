@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelhopper.defaults import DEFAULT_STORE, STORE_VARIABLE
 from modelhopper.display.progress import Progress
 from modelhopper.display.words import count, duration, metric, percent
+from modelhopper_contract.stores import open_store
 
 if TYPE_CHECKING:
     from modelhopper.running import Job
@@ -67,14 +71,23 @@ def summary(progress: Progress) -> str:
     said = f"{progress.finished} of {len(progress.configurations)} finished"
     if progress.serving_s is None:
         return said
+    if progress.is_followed:  # how busy stations were in between looks, nobody knows
+        return said
     before = sum(progress.earlier.done.values())
     which = f", the last {count(progress.hops_done - before, 'hop')}" if before else ""
     took, busy = progress.elapsed_s(progress.last_s), progress.busy_share(progress.last_s)
     return f"{said}{which} in {duration(took)}; stations were busy {percent(busy)} of it"
 
 
-def home(job: Job) -> str:
-    """Return where a job's results are, as a user of this working directory would write it: "runs/iris"."""
-    url = f"{job.store.url}/{job.specification.experiment.name}"
+def home(store: str, name: str) -> str:
+    """Return where an experiment's results are, as a user of this working directory would write it: "runs/iris"."""
+    url = f"{store}{'' if store.endswith((':', '/')) else '/'}{name}"
     path, here = Path(url), Path.cwd()
     return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else url
+
+
+def target(store: str, name: str) -> str:
+    """Return an experiment as the next command wants it: its name where the store is the default, else its place."""
+    default = os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+    is_default = open_store(default).url == store if ":" not in default else default.rstrip("/") == store.rstrip("/")
+    return shlex.quote(name if is_default else home(store, name))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, Self
 
 from rich.console import Console, RenderableType
@@ -13,10 +14,12 @@ from rich.live import Live
 from modelhopper.display.live import view
 from modelhopper.display.plain import Pace, lasting, told
 from modelhopper.display.progress import Earlier, Progress
-from modelhopper.display.sentences import beginning, headline
+from modelhopper.display.sentences import beginning, frame, headline
 from modelhopper.reading import Reader
 from modelhopper.running import Job
 from modelhopper_contract.messages import Event
+from modelhopper_contract.records import Configuration
+from modelhopper_contract.ring import Ring
 
 Form = Literal["live", "plain", "quiet"]
 Clock = Callable[[], float]
@@ -41,6 +44,10 @@ class Display:
     def heard(self, event: Event) -> None:
         """Take an event in."""
         self.progress = self.progress.heard(event, self._clock())
+
+    def joined(self, stations: int) -> None:
+        """Take in that there are at least so many stations."""
+        self.progress = self.progress.joined(stations)
 
     def say(self, line: str) -> None:
         """Say a line that stays."""
@@ -115,6 +122,25 @@ def display_of(job: Job, form: Form | None = None, clock: Clock = time.monotonic
     for line in (headline(job), beginning(progress)):
         if line:
             display.say(line)
+    return display
+
+
+def display_of_followed(
+    name: str,
+    configurations: Sequence[Configuration],
+    ring: Ring,
+    objective: str | None,
+    earlier: Earlier,
+    form: Form | None = None,
+    clock: Clock = time.monotonic,
+) -> Display:
+    """Return a display of a run that others work on, having said what it is and how far.
+
+    What is not known before the first look at its stations, such as how many there are, is told to it later.
+    """
+    progress = Progress.of(configurations, ring, 1, clock(), objective, earlier)
+    display = _make(replace(progress, is_followed=True), form or fitting_form(), clock)
+    display.say(frame(name, len(configurations), ring.iterations, ring.shards))
     return display
 
 
