@@ -66,14 +66,19 @@ def test_every_pod_passes_the_profile_restricted(source: str) -> None:
     assert not {name: said for name, said in found.items() if said}
 
 
-def test_argos_own_containers_pass_it_where_values_say_so() -> None:
-    manifests = installation.chart("--set", f"{STORE},restrictExecutor=true")
-    patch = json.loads(installation.only(manifests, "WorkflowTemplate")["spec"]["podSpecPatch"])
+@everything
+def test_argos_own_containers_pass_it(source: str) -> None:
+    patch = json.loads(installation.only(made(source), "WorkflowTemplate")["spec"]["podSpecPatch"])
     context = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert patch == {
         "initContainers": [{"name": "init", "securityContext": context}],
         "containers": [{"name": "wait", "securityContext": context}],
     }
+
+
+def test_argos_own_containers_are_left_alone_where_values_say_so() -> None:
+    manifests = installation.chart("--set", f"{STORE},restrictExecutor=false")
+    assert "podSpecPatch" not in installation.only(manifests, "WorkflowTemplate")["spec"]
 
 
 @everything

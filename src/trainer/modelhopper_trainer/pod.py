@@ -219,7 +219,7 @@ class Pod:
 
         with self._station(store, specification, specification.shards, heard) as station:
             visit.train(station, numbers)
-            visit.evaluate(station)
+            visit.evaluate(station, numbers)
         return visit.exit_code(numbers) if numbers else ExitCode.DONE
 
     @contextmanager

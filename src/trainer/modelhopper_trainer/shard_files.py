@@ -34,13 +34,18 @@ class InDataSet:
 
 @dataclass(frozen=True)
 class Mounted:
-    """Files of mounted volumes: `pattern`, with {shard} for the shard's number, names the folder that holds them."""
+    """Files of mounted volumes: `pattern`, with {shard} for the shard's number, names the folder that holds them.
+
+    That is 3, as `modelhopper stage` makes it, or 00003, as in a packed folder that was copied there.
+    """
 
     pattern: str
 
     def path(self, shard: int, field: str, expected: File) -> Path:
         """Return a file of the shard's folder, read once to check its digest."""
-        return _checked(Path(self.pattern.replace("{shard}", str(shard)), f"{field}.npy"), expected, _FILL_AGAIN)
+        numbers = (str(shard), file_name(shard, field).partition("/")[0])
+        paths = [Path(self.pattern.replace("{shard}", number), f"{field}.npy") for number in numbers]
+        return _checked(next(filter(Path.exists, paths), paths[0]), expected, _FILL_AGAIN)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def timed(specification: Specification, configurations: tuple[Configuration, ...
     """Yield `Trained` for each configuration that did a hop, `Built` for a mistake in one, `Ended` for a failure."""
     devices = specification.experiment.devices
     configure(threads=devices.threads, gpu=gpu, deterministic=devices.deterministic)
-    data = open_data(specification.path(specification.experiment.data.train))
+    data = open_data(specification.address(specification.experiment.data.train))
     for configuration in configurations:
         try:
             yield _timed(specification, configuration, data)

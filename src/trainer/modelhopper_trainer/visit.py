@@ -52,9 +52,15 @@ class Visit:
         lost = [name for number in others if not self._is_over() for name in self._lost(number)]
         station.serve_only(lost, self._is_over)
 
-    def evaluate(self, station: Station) -> None:
-        """Do the evaluations that wait at this shard, whoever's they are."""
-        station.serve_only(self._waiting("evaluate"), self._is_over)
+    def evaluate(self, station: Station, numbers: Sequence[int]) -> None:
+        """Do the evaluations that wait at this shard, whoever's they are.
+
+        Other pods may do the same at the same time: each begins with its own and goes on from there, so that they share
+        the work instead of doing all of it each.
+        """
+        waiting, first = self._waiting("evaluate"), min(numbers, default=0)
+        own = [name for name in waiting if token_name(name).configuration >= first]
+        station.serve_only([*own, *(name for name in waiting if name not in own)], self._is_over)
 
     def exit_code(self, numbers: Sequence[int]) -> ExitCode:
         """Say whether the convoy can go on: not when each of its configurations has failed."""
