@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tests.argo.capacity import Capacity, Mutexes
-from tests.argo.pods import Objects, PodRun
+from tests.argo.mounts import Objects
+from tests.argo.pods import PodRun
 
 # Runs a pod's container to its end and returns its exit code; called in a thread of its own.
 Runner = Callable[[PodRun], int]

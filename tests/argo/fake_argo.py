@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.argo import fields
 from tests.argo.capacity import Capacity, Mutexes
 from tests.argo.cluster import Cluster, Runner
 from tests.argo.execution import Execution
-from tests.argo.pods import Objects
+from tests.argo.mounts import Objects
 from tests.argo.refusals import ManifestError
 from tests.argo.runs import Clock, Run
 from tests.argo.workflow import load
@@ -31,7 +32,8 @@ class FakeArgo:
     `runner` runs one pod's container in a thread and returns its exit code; see `ProcessRunner`. `gpus` are the devices
     of all nodes together, e.g. {"nvidia.com/gpu": 4}. `templates` are WorkflowTemplates. `max_pods` bounds the
     containers that run at once and keeps the machine sane; pods that wait for each other need as many places as they
-    are. `last_retry_in_pods=False` leaves `{{lastRetry.*}}` as it is in containers, as Argo 3.6 does.
+    are. `last_retry_in_pods=False` leaves `{{lastRetry.*}}` as it is in containers, as Argo 3.6 does. `now` says when a
+    Workflow is created.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class FakeArgo:
         templates: Iterable[Mapping[str, Any]] = (),
         max_pods: int = 2,
         last_retry_in_pods: bool = True,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._now = now
         self._templates = {template["metadata"]["name"]: _checked(template) for template in templates}
         self._cluster = Cluster(
             runner=runner,
@@ -78,7 +82,8 @@ class FakeArgo:
 
         Raises `ManifestError` for a manifest that Argo or the fake refuses.
         """
-        run = Run(load(manifest, self._name(manifest), parameters or {}, self._templates), self._clock)
+        workflow = load(manifest, self._name(manifest), parameters or {}, self._templates, self._now())
+        run = Run(workflow, self._clock)
         self.runs[run.name] = run
         asyncio.run_coroutine_threadsafe(Execution(run, self._cluster).execute(), self._loop)
         return run

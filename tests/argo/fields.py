@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import UnionType
 from typing import Any
 
 from tests.argo.refusals import ManifestError, Unsupported
 
-Shape = Any  # a type, a one-element list of the items' shape, a mapping of field to shape, or NO_EFFECT
+Shape = Any  # a type, a one-element list of the items' shape, a mapping of field to shape, Keyed, TEXTS or NO_EFFECT
 
-# Accepted without a look: local processes have no nodes, service accounts or security contexts.
+
+@dataclass(frozen=True)
+class Keyed:
+    """A mapping whose keys the user chooses, and whose values have one shape."""
+
+    shape: Shape
+
+
+# Accepted without a look: local processes have no nodes, service accounts or security contexts, and nothing that has
+# ended is deleted.
 NO_EFFECT = object()
 # A mapping whose keys the user chooses.
 TEXTS = object()
 
 NUMBER = int | str  # Kubernetes' int-or-string
 PARAMETER = {"name": str, "value": str, "description": str}
+ARGUMENT = PARAMETER | {"enum": [str]}
 INPUT = PARAMETER | {"default": str}
 OUTPUT = {"name": str, "description": str, "valueFrom": {"path": str, "default": str}}
 KEY = {"name": str, "key": str, "optional": bool}
@@ -30,6 +41,7 @@ VOLUME = {
     "name": str,
     "persistentVolumeClaim": {"claimName": str, "readOnly": bool},
     "emptyDir": {"medium": str, "sizeLimit": NUMBER},
+    "configMap": {"name": str, "optional": bool},
 }
 CONTAINER = {
     "name": str,
@@ -79,6 +91,7 @@ CONTAINER_TEMPLATE = (
         "container": CONTAINER,
         "metadata": METADATA,
         "outputs": {"parameters": [OUTPUT]},
+        "podSpecPatch": str,
         "priorityClassName": NO_EFFECT,
         "retryStrategy": RETRY,
         "volumes": [VOLUME],
@@ -86,7 +99,7 @@ CONTAINER_TEMPLATE = (
 )
 SPECIFICATION = PLACEMENT | {
     "archiveLogs": NO_EFFECT,
-    "arguments": {"parameters": [PARAMETER]},
+    "arguments": {"parameters": [ARGUMENT]},
     "entrypoint": str,
     "imagePullSecrets": NO_EFFECT,
     "onExit": str,
@@ -94,10 +107,12 @@ SPECIFICATION = PLACEMENT | {
     "podGC": NO_EFFECT,
     "podMetadata": METADATA,
     "podPriorityClassName": NO_EFFECT,
+    "podSpecPatch": str,
     "synchronization": {"mutexes": [{"name": str}]},
     "templates": [dict],  # each is checked as what it is
     "ttlStrategy": NO_EFFECT,
     "volumes": [VOLUME],
+    "workflowMetadata": {"labels": TEXTS, "labelsFrom": Keyed({"expression": str})},
     "workflowTemplateRef": {"name": str},
 }
 MANIFEST = {
@@ -124,7 +139,11 @@ def check(manifest: Mapping[str, Any]) -> None:
 def _check(value: object, shape: Shape, where: str) -> None:
     if shape is NO_EFFECT:
         return
-    if isinstance(shape, dict):
+    if isinstance(shape, Keyed):
+        _check_type(value, dict, where)
+        for key, item in value.items() if isinstance(value, dict) else ():
+            _check(item, shape.shape, f"{where}.{key}")
+    elif isinstance(shape, dict):
         _check_fields(value, shape, where)
     elif isinstance(shape, list):
         _check_type(value, list, where)

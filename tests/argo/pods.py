@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from tests.argo.mounts import Mount, Objects, mounts
+from tests.argo.patches import GRACE_S, grace_s, joined
 from tests.argo.refusals import ManifestError, Unsupported
 
 # Resources that every node of a cluster offers; any other name is a device, such as nvidia.com/gpu.
 ORDINARY = {"cpu", "memory", "ephemeral-storage"}
-
-Objects = Mapping[str, Mapping[str, str]]  # Secrets or ConfigMaps: name to key to value
 
 
 class Deletion:
@@ -54,18 +54,6 @@ class Deletion:
 
 
 @dataclass(frozen=True)
-class Mount:
-    """A volume in a container: a claim by name, or an empty folder (`claim` is None) shared within the pod only."""
-
-    path: str
-    volume: str
-    claim: str | None
-    sub_path: str = ""
-    read_only: bool = False
-    in_memory: bool = False
-
-
-@dataclass(frozen=True)
 class PodRun:
     """One pod to run. Its runner may write `outputs` (path in the container to text) and returns the exit code."""
 
@@ -82,6 +70,7 @@ class PodRun:
     resources: Mapping[str, Mapping[str, str]]
     inputs: Mapping[str, str]
     output_paths: tuple[str, ...]
+    grace_s: float = GRACE_S  # between being asked to stop and being killed
     outputs: dict[str, str] = field(default_factory=dict)
     deletion: Deletion = field(default_factory=Deletion)
 
@@ -128,9 +117,10 @@ def pod_run(
     command = _command(container, where)
     env = _environment(container.get("env", []), identity, secrets, configmaps, where)
     _refuse_references([*command, *container.get("args", []), *env.values()], env, where)
-    mounts = _mounts(container.get("volumeMounts", []), _volumes(template, specification), where)
+    found = mounts(template, specification, configmaps)
+    patches = (specification.get("podSpecPatch"), template.get("podSpecPatch"))
     paths = tuple(parameter["valueFrom"]["path"] for parameter in output_parameters(template))
-    _refuse_read_only_outputs(container, paths, mounts, where)
+    _refuse_read_only_outputs(container, paths, found, where)
     labels = {
         **specification.get("podMetadata", {}).get("labels", {}),
         **template.get("metadata", {}).get("labels", {}),
@@ -144,11 +134,12 @@ def pod_run(
         command=command,
         args=tuple(container.get("args", ())),
         env=env,
-        mounts=mounts,
+        mounts=found,
         labels=labels,
         resources=_resources(container, where),
         inputs=dict(inputs),
         output_paths=paths,
+        grace_s=grace_s(joined(patches, where)),
     )
 
 
@@ -213,40 +204,6 @@ def _refuse_references(texts: Sequence[str], env: Mapping[str, str], where: str)
         for name in re.findall(r"\$\((\w+)\)", text):
             if name in env:
                 raise Unsupported(f"{where}: Kubernetes would put the variable {name} into '{text}'; the fake does not")
-
-
-def _volumes(template: Mapping[str, Any], specification: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    volumes = [*specification.get("volumes", []), *template.get("volumes", [])]
-    found = {volume["name"]: volume for volume in volumes}
-    if len(found) < len(volumes):
-        raise ManifestError(f"template '{template['name']}' sees two volumes of one name: {sorted(found)}")
-    return found
-
-
-def _mounts(
-    mounts: Sequence[Mapping[str, Any]], volumes: Mapping[str, Mapping[str, Any]], where: str
-) -> tuple[Mount, ...]:
-    paths = [mount["mountPath"] for mount in mounts]
-    if len(set(paths)) < len(paths):
-        raise ManifestError(f"{where} mounts two volumes at one path: {sorted(paths)}")
-    return tuple(_mount(mount, volumes, where) for mount in mounts)
-
-
-def _mount(mount: Mapping[str, Any], volumes: Mapping[str, Mapping[str, Any]], where: str) -> Mount:
-    volume = volumes.get(mount["name"])
-    if volume is None:
-        raise ManifestError(f"{where} mounts '{mount['name']}', which is no volume; volumes: {sorted(volumes)}")
-    if ("emptyDir" in volume) == ("persistentVolumeClaim" in volume):
-        raise ManifestError(f"volume '{volume['name']}' needs either emptyDir or persistentVolumeClaim")
-    claim = volume.get("persistentVolumeClaim", {})
-    return Mount(
-        path=mount["mountPath"],
-        volume=volume["name"],
-        claim=claim.get("claimName"),
-        sub_path=mount.get("subPath", ""),
-        read_only=mount.get("readOnly", False) or claim.get("readOnly", False),
-        in_memory=volume.get("emptyDir", {}).get("medium") == "Memory",
-    )
 
 
 def _refuse_read_only_outputs(

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from tests.argo.pods import Mount, PodRun
+from tests.argo.mounts import Mount
+from tests.argo.pods import PodRun
 from tests.argo.refusals import ManifestError
 
 INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")
@@ -27,7 +28,8 @@ class ProcessRunner:
     A mount's path is a folder below that root, or a link to the claim's folder. Paths of mounts, and of the folder
     around them (an argument may hold a pattern such as /data/training/{shard}), are rewritten in arguments and
     environment, longest first. `claims` are folders by their claim's name; `extra_env` goes over the pod's environment.
-    The programs `python` and `python3` are this `python`; others are looked for in PATH.
+    The programs `python` and `python3` are this `python`; others are looked for in PATH. A pod that is asked to stop
+    has its own grace, but at most `grace_s`.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class ProcessRunner:
         local = _local(mount.path, root)
         if mount.claim is None:
             local.mkdir(parents=True, exist_ok=True)
+            for name, text in (mount.files or {}).items():
+                (local / name).write_text(text, encoding="utf-8")
             return
         if mount.claim not in self._claims:
             raise ManifestError(f"there is no claim '{mount.claim}'; there are {', '.join(sorted(self._claims))}")
@@ -121,7 +125,7 @@ class ProcessRunner:
 
     @contextmanager
     def _killed_after_grace(self, pod: PodRun, process: subprocess.Popen[bytes]) -> Iterator[None]:
-        killer = threading.Timer(self._grace_s, process.kill)
+        killer = threading.Timer(min(self._grace_s, pod.grace_s), process.kill)
 
         def end() -> None:
             process.terminate()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from tests.argo.fake_argo import FakeArgo
@@ -86,6 +88,64 @@ def test_a_workflow_can_refer_to_a_template() -> None:
             argo.submit_from("other")
 
 
+def test_a_workflow_may_take_labels_from_its_parameters() -> None:
+    template = workflow(
+        pod("a", container={"env": [{"name": "L", "value": "{{workflow.labels.what}}"}]}),
+        parameters={"x": "1"},
+        workflowMetadata={"labels": {"plain": "p"}, "labelsFrom": {"what": {"expression": "workflow.parameters.x"}}},
+    )
+    template |= {"kind": "WorkflowTemplate", "metadata": {"name": "shared"}}
+    seen: list[PodRun] = []
+    with FakeArgo(recording(seen), templates=[template]) as argo:
+        run = argo.submit_from("shared", {"x": "new"}).wait()
+    assert run.workflow.labels == {"plain": "p", "what": "new"}
+    assert seen[0].env == {"L": "new"}
+
+
+def test_a_pod_may_know_when_its_workflow_was_made() -> None:
+    env = [{"name": "T", "value": "{{workflow.creationTimestamp.RFC3339}}"}]
+    seen: list[PodRun] = []
+    made = datetime(2031, 5, 17, 11, 30, 59, 900_000, timezone(timedelta(hours=2)))
+    ended(workflow(pod("a", container={"env": env})), recording(seen), now=lambda: made)
+    assert seen[0].env == {"T": "2031-05-17T09:30:59Z"}
+
+
+def test_a_list_of_values_binds_who_declares_it_and_not_who_submits() -> None:
+    tree = workflow(pod("a", ["x"]))
+    tree["spec"]["arguments"] = {"parameters": [{"name": "x", "value": "b", "enum": ["a", "b"]}]}
+    assert inputs_of(ended(tree, parameters={"x": "c"}), "a", "x") == ["c"]
+    tree["spec"]["arguments"]["parameters"][0]["value"] = "c"
+    with pytest.raises(ManifestError, match=r"x\.value should be present in .*x\.enum list"):
+        ended(tree)
+
+
+def test_the_grace_of_a_pod_is_what_the_last_patch_says() -> None:
+    tree = workflow(
+        pod("a", podSpecPatch="{{workflow.parameters.pod}}"),
+        pod("b"),
+        parameters={"pod": '{"terminationGracePeriodSeconds": 60, "nodeSelector": {"zone": "a"}}'},
+        podSpecPatch="{terminationGracePeriodSeconds: 20, initContainers: [{name: init}], containers: [{name: wait}]}",
+        onExit="b",
+    )
+    seen: list[PodRun] = []
+    ended(tree, recording(seen))
+    assert [one.grace_s for one in seen] == [60, 20]
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ("[1]", "podSpecPatch is no mapping"),
+        ("{", "podSpecPatch cannot be read"),
+        ("{hostNetwork: true}", "podSpecPatch of hostNetwork"),
+        ("{containers: [{name: main, image: other}]}", r"podSpecPatch of containers \['main'\]"),
+    ],
+)
+def test_a_patch_that_would_change_what_runs_is_refused(patch: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        ended(workflow(pod("a", podSpecPatch=patch)))
+
+
 def test_a_pod_gets_secrets_settings_its_name_and_its_volumes() -> None:
     env = [
         {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
@@ -93,13 +153,24 @@ def test_a_pod_gets_secrets_settings_its_name_and_its_volumes() -> None:
         {"name": "ABSENT", "valueFrom": {"secretKeyRef": {"name": "no", "key": "k", "optional": True}}},
         {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
     ]
-    mounts = [{"name": "shard", "mountPath": "/data/0", "readOnly": True}]
-    volumes = [{"name": "shard", "persistentVolumeClaim": {"claimName": "shard-{{inputs.parameters.s}}"}}]
+    mounts = [
+        {"name": "shard", "mountPath": "/data/0", "readOnly": True},
+        {"name": "ca", "mountPath": "/etc/ca", "readOnly": True},
+    ]
+    volumes = [
+        {"name": "shard", "persistentVolumeClaim": {"claimName": "shard-{{inputs.parameters.s}}"}},
+        {"name": "ca", "configMap": {"name": "c"}},
+    ]
     tree = workflow(pod("a", ["s"], {"env": env, "volumeMounts": mounts}, volumes=volumes), parameters={"s": "4"})
     seen: list[PodRun] = []
     objects = {"secrets": {"s": {"k": "hidden"}}, "configmaps": {"c": {"k": "shown"}}}
     ended(tree, recording(seen), **objects)
     assert seen[0].env == {"SECRET": "hidden", "SETTING": "shown", "POD": seen[0].name}
-    assert [(mount.path, mount.claim, mount.read_only) for mount in seen[0].mounts] == [("/data/0", "shard-4", True)]
+    shard, ca = seen[0].mounts
+    assert (shard.path, shard.claim, shard.files, shard.read_only) == ("/data/0", "shard-4", None, True)
+    assert (ca.path, ca.claim, ca.files) == ("/etc/ca", None, {"k": "shown"})
     with pytest.raises(ManifestError, match="no Secret 's' with a key 'k'"):
+        ended(tree)
+    env.clear()
+    with pytest.raises(ManifestError, match="no ConfigMap 'c' for the volume 'ca'"):
         ended(tree)

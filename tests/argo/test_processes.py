@@ -61,6 +61,14 @@ def test_a_process_sees_its_volumes_and_leaves_its_outputs(tmp_path: Path) -> No
     assert runner.log(name) == "read data\n"
 
 
+def test_a_process_reads_a_configmap_as_files(tmp_path: Path) -> None:
+    volumes, mounts = [{"name": "ca", "configMap": {"name": "c"}}], [{"name": "ca", "mountPath": "/etc/ca"}]
+    filled = container("import sys; print(open(sys.argv[1]).read())", "/etc/ca/ca.crt") | {"volumeMounts": mounts}
+    runner = ProcessRunner(tmp_path)
+    run = ended(workflow(pod("a", container=filled, volumes=volumes)), runner, configmaps={"c": {"ca.crt": "trusted"}})
+    assert runner.log(run.pods()[0].pod_name) == "trusted\n"
+
+
 def test_a_process_that_fails_or_is_killed_gives_the_exit_code_of_a_container(tmp_path: Path) -> None:
     stopping = ProcessRunner(tmp_path / "stopping", python=sys.executable)
     assert ended(workflow(pod("a", container=container("raise SystemExit(75)"))), stopping).nodes[0].exit_code == 75

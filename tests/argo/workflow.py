@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.argo import fields
@@ -21,6 +22,7 @@ class Workflow:
     parameters: Mapping[str, str]
     specification: Mapping[str, Any]
     templates: Mapping[str, Mapping[str, Any]]
+    labels: Mapping[str, str]
 
     @property
     def mutexes(self) -> tuple[str, ...]:
@@ -39,9 +41,11 @@ def load(
     name: str,
     overrides: Mapping[str, str],
     workflow_templates: Mapping[str, Mapping[str, Any]],
+    created: datetime,
 ) -> Workflow:
     """Check a Workflow's manifest and decide its parameters: `overrides` win, as `argo submit -p` does.
 
+    `created`: when it is submitted; Kubernetes keeps whole seconds of it.
     Raises `ManifestError` for whatever Argo or the fake refuses before anything runs.
     """
     if manifest.get("kind") != "Workflow":
@@ -50,8 +54,10 @@ def load(
     specification = _joined(copy.deepcopy(dict(manifest["spec"])), workflow_templates)
     parameters = _parameters(specification.pop("arguments", {}), overrides)
     templates = _by_name(specification.pop("templates", []))
-    scope = _scope(manifest, name, parameters)
-    workflow = Workflow(name, scope, parameters, _without_pod_tags(specification, scope), templates)
+    scope = _scope(manifest, name, parameters, created)
+    labels = _labels(manifest, specification.pop("workflowMetadata", {}), scope)
+    scope |= {f"workflow.labels.{key}": value for key, value in labels.items()}
+    workflow = Workflow(name, scope, parameters, _without_pod_tags(specification, scope), templates, labels)
     for field in ("entrypoint", "onExit"):
         if field in specification or field == "entrypoint":
             workflow.template(workflow.specification.get(field, ""))
@@ -65,8 +71,17 @@ def parameter_values(arguments: Mapping[str, Any], where: str) -> dict[str, str 
     for parameter in arguments.get("parameters", []):
         if parameter["name"] in values:
             raise ManifestError(f"{where} gives the parameter '{parameter['name']}' twice")
+        _check_enum(parameter, where)
         values[parameter["name"]] = parameter.get("value")
     return values
+
+
+def _check_enum(parameter: Mapping[str, Any], where: str) -> None:
+    # Only where it is declared: what is submitted takes the parameter's place, and Argo forgets its list.
+    allowed, value = parameter.get("enum"), parameter.get("value")
+    if allowed is not None and value not in allowed:
+        name = f"{where}.{parameter['name']}"
+        raise ManifestError(f"{name}.value should be present in {name}.enum list: '{value}' is not in {allowed}")
 
 
 def _joined(specification: dict[str, Any], workflow_templates: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,12 +127,18 @@ def _by_name(templates: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _scope(manifest: Mapping[str, Any], name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+def _scope(manifest: Mapping[str, Any], name: str, parameters: Mapping[str, str], created: datetime) -> dict[str, str]:
     metadata = manifest.get("metadata", {})
     scope = {"workflow.name": name, "workflow.namespace": metadata.get("namespace", "default")}
-    scope |= {f"workflow.labels.{key}": value for key, value in metadata.get("labels", {}).items()}
+    scope["workflow.creationTimestamp.RFC3339"] = created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     scope |= {f"workflow.annotations.{key}": value for key, value in metadata.get("annotations", {}).items()}
     return scope | {f"workflow.parameters.{key}": value for key, value in parameters.items()}
+
+
+def _labels(manifest: Mapping[str, Any], metadata: Mapping[str, Any], scope: Mapping[str, str]) -> dict[str, str]:
+    computed = {key: f"{{{{={source['expression']}}}}}" for key, source in metadata.get("labelsFrom", {}).items()}
+    added = {**metadata.get("labels", {}), **replaced(computed, scope, "spec.workflowMetadata.labelsFrom")}
+    return {**manifest.get("metadata", {}).get("labels", {}), **added}
 
 
 def _without_pod_tags(specification: Mapping[str, Any], scope: Mapping[str, str]) -> dict[str, Any]:

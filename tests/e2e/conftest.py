@@ -68,7 +68,6 @@ def experiment(name: str, **more: Any) -> dict[str, Any]:
         "compile": {"loss": "categorical_crossentropy", "metrics": ["accuracy"]},
         "search": GRID,
         "iterations": 2,
-        "evaluate_every": 1,
         "seed": 1,
     } | more
 

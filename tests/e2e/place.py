@@ -35,6 +35,7 @@ class Place:
     folder: Path
     endpoint: str = ""
     keys: dict[str, str] = field(default_factory=dict)
+    _forwarding: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
 
     @property
     def cluster(self) -> dict[str, Any]:
@@ -119,18 +120,29 @@ class Place:
 
     @contextmanager
     def forwarded(self) -> Iterator[None]:
-        """Reach MinIO from here while the body runs."""
+        """Reach MinIO from here while the body runs, also after its pod was replaced and `forward` called again."""
+        self.forward()
+        try:
+            yield
+        finally:
+            self._stop_forwarding()
+
+    def forward(self) -> None:
+        """Reach the pod that MinIO has now; the way to an earlier one went with that pod."""
+        self._stop_forwarding()
         command = ["kubectl", "-n", self.namespace, "port-forward", "service/minio", ":9000"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            assert found, line
-            self.endpoint = f"http://127.0.0.1:{found[1]}"
-            try:
-                yield
-            finally:
-                process.terminate()
+        self._forwarding = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._forwarding.stdout is not None
+        line = self._forwarding.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        assert found, line
+        self.endpoint = f"http://127.0.0.1:{found[1]}"
+
+    def _stop_forwarding(self) -> None:
+        if self._forwarding is not None:
+            self._forwarding.terminate()
+            self._forwarding.communicate()
+            self._forwarding = None
 
 
 def obstacle() -> str | None:

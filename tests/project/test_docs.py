@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from markdown_it.token import Token
 
+from modelhopper_contract.cluster import Cluster
+from modelhopper_contract.experiment import Part
 from tests.project import tree
 
 DECISIONS = tree.ROOT / "docs/decisions"
@@ -41,6 +44,12 @@ def test_every_decision_record_is_listed() -> None:
     assert listed == {record.name for record in records()}
 
 
+def test_every_key_of_a_cluster_is_listed_with_its_default() -> None:
+    (table,) = [one for one in tables(tree.ROOT / "docs/cluster.md") if one[0][0] == "key"]
+    listed = {key.strip("`"): default.strip("`") for names, default, _ in table[1:] for key in names.split(", ")}
+    assert listed == dict(keys(Cluster))
+
+
 def test_decision_records_are_numbered_without_gaps() -> None:
     numbers = [int(record.name[:4]) for record in records()]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -59,6 +68,30 @@ def blocks(language: str) -> Iterator[tuple[Path, Token]]:
 
 def line(block: Token) -> int:
     return (block.map or [0])[0] + 1
+
+
+def tables(page: Path) -> Iterator[list[list[str]]]:
+    """Yield the tables of a page as rows of cells; the first row is the head."""
+    rows: list[list[str]] = []
+    for before, token in itertools.pairwise(tree.markdown(page)):
+        if token.type == "table_open":
+            rows = []
+        elif token.type == "tr_open":
+            rows.append([])
+        elif before.type in ("th_open", "td_open"):
+            rows[-1].append(token.content)
+        elif token.type == "table_close":
+            yield rows
+
+
+def keys(part: type[Part], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what can stand in a part of a file, with its default as JSON."""
+    for name, field in part.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, Part):
+            yield from keys(type(default), f"{above}{name}.")
+        else:
+            yield f"{above}{name}", "required" if field.is_required() else json.dumps(default)
 
 
 def links(page: Path) -> Iterator[str]:

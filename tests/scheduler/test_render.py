@@ -238,11 +238,13 @@ def test_retries_use_nothing_that_argo_3_6_does_not_know() -> None:
             assert strategy["limit"] == ("50" if component == "station" else "5")
 
 
-def test_a_name_that_yaml_takes_for_a_boolean_stays_a_name() -> None:
+# Go's reader of YAML, which kubectl and Argo have, takes more for numbers than PyYAML does.
+@pytest.mark.parametrize("name", ["n", "08", "1e3", "12e-3", "0o17", "42"])
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(name: str) -> None:
     text = render.to_yaml(
-        [{"kind": "Workflow", "metadata": {"labels": {"modelhopper.io/experiment": "n"}}, "spec": {}}]
+        [{"kind": "Workflow", "metadata": {"labels": {"modelhopper.io/experiment": name}}, "spec": {}}]
     )
-    assert "modelhopper.io/experiment: 'n'" in text
+    assert f"modelhopper.io/experiment: '{name}'" in text
 
 
 @pytest.mark.parametrize(("shape", "count"), [("hop", "most-hops"), ("convoy", "--convoy"), ("station", "--stations")])

@@ -13,7 +13,9 @@ import pytest
 import modelhopper
 from modelhopper.command import main
 from modelhopper.command.ending import exit_code
-from modelhopper.command.schema import experiment_schema
+from modelhopper.command.schema import cluster_schema, experiment_schema
+from modelhopper.documents import load_cluster
+from modelhopper_contract.cluster import Cluster
 from modelhopper_contract.errors import CorruptObject, SpecError, StoreUnavailable
 from modelhopper_contract.experiment import CHOICE_KEYS, Experiment
 from tests.sdk.conftest import Work
@@ -170,12 +172,29 @@ def test_init_writes_files_that_are_an_experiment(work: Work, capsys: Said) -> N
     assert "16 configurations" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("there", ["experiment.yaml", "models.py"])
+def test_init_also_writes_a_cluster_when_asked(work: Work, capsys: Said) -> None:
+    assert main(["init", "mine", "--cluster"]) == 0
+    assert "modelhopper submit mine/experiment.yaml --cluster mine/cluster.yaml" in capsys.readouterr().out
+    written = load_cluster("mine/cluster.yaml")
+    assert written.store == "s3://modelhopper/experiments"
+    lines = Path("mine/cluster.yaml").read_text().splitlines()
+    Path("mine/cluster.yaml").write_text("\n".join(_without_mark(line) for line in lines))
+    every = load_cluster("mine/cluster.yaml")
+    assert every.data.training.claims == "train-{shard}"
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(cluster_schema())
+    validator.validate(every.model_dump(mode="json", exclude_defaults=True))
+
+
+def _without_mark(line: str) -> str:
+    return line.removeprefix("# ") if ":" in line and not line[2:3].isupper() else line
+
+
+@pytest.mark.parametrize("there", ["experiment.yaml", "models.py", "cluster.yaml"])
 def test_init_overwrites_nothing(there: str, work: Work, capsys: Said) -> None:
     folder = Path("mine")
     folder.mkdir()
     (folder / there).write_text("mine")
-    assert "exists already, and nothing was written" in complaint(capsys, "init", "mine")
+    assert "exists already, and nothing was written" in complaint(capsys, "init", "mine", "--cluster")
     assert [path.name for path in folder.iterdir()] == [there]
     assert (folder / there).read_text() == "mine"
 
@@ -214,6 +233,17 @@ def test_the_schema_refuses_what_the_reader_refuses(work: Work) -> None:
         assert not validator.is_valid(value), changes
         with pytest.raises(SpecError):
             modelhopper.Experiment.in_folder(value, work.folder)
+
+
+def test_the_clusters_schema_describes_every_key(capsys: Said) -> None:
+    validator = pytest.importorskip("jsonschema").Draft202012Validator
+    assert main(["schema", "--cluster"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    validator.check_schema(schema)
+    assert schema["properties"].keys() == Cluster.model_fields.keys()
+    assert all(value["description"] for value in schema["properties"].values())
+    assert validator(schema).is_valid({"store": "s3://bucket/prefix", "data": {"training": {"claims": "a-{shard}"}}})
+    assert not validator(schema).is_valid({"store": "s3://bucket/prefix", "shape": "hops"})
 
 
 def test_the_schema_describes_every_key() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelhopper.copying import copy_data
 from modelhopper.documents import load_experiment
 from modelhopper.measuring import Measured, measure, spread
 from modelhopper_contract.errors import SpecError, UserError
@@ -69,7 +70,11 @@ def test_what_to_do_without_tensorflow_is_told(work: Work, monkeypatch: pytest.M
         measure(experiment, Path.cwd())
 
 
-def test_data_that_is_elsewhere_is_told(work: Work) -> None:
-    experiment = load_experiment(work.experiment(data={"train": "s3://bucket/iris"}))
-    with pytest.raises(UserError, match=r"must be on this machine.*s3://bucket/iris"):
-        measure(experiment, Path.cwd())
+def test_of_data_in_s3_one_shard_is_fetched(
+    work: Work, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELHOPPER_CACHE", str(tmp_path / "cache"))
+    manifest = copy_data(work.value()["data"]["train"], f"{s3_url}/train")
+    experiment = load_experiment(work.experiment(data={"train": f"{s3_url}/train"}))
+    assert measure(experiment, Path.cwd()).hop_s > 0
+    assert len(list((tmp_path / "cache").iterdir())) == len(manifest.shards[0].files)

@@ -17,6 +17,7 @@ from modelhopper.experiment import Experiment
 from modelhopper.reading import Reader
 from modelhopper.results import open_run
 from modelhopper.running import make_ready, run_job
+from modelhopper.steering import cancelled
 from modelhopper_contract.cancellation import cancel
 from modelhopper_contract.cluster import Cluster
 from modelhopper_contract.errors import Cancelled, ObjectNotFound
@@ -129,11 +130,11 @@ def test_cancelling_says_how_far_the_run_came_and_status_says_how_to_go_on(
     run = SyntheticRun(DirectoryStore(place / "elsewhere"))
     run.trained(1, 3)
     assert main(["cancel", "elsewhere/iris", "--reason", "too slow"]) == 0
-    words = "Cancelled; everything up to hop 3 is safe. modelhopper resume elsewhere/iris goes on.\n"
-    assert capsys.readouterr().out == words
+    words = "; everything up to hop 3 is safe. modelhopper resume elsewhere/iris goes on.\n"
+    assert capsys.readouterr().out == f"Cancelled (too slow){words}"
     assert b"too slow" in run.store.get(NAMES.cancelled())
     assert main(["cancel", "elsewhere/iris"]) == 0
-    assert capsys.readouterr().out == f"iris was cancelled before. {words}"
+    assert capsys.readouterr().out == f"iris was cancelled before. Cancelled{words}"
     assert main(["status", "elsewhere/iris"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "  cancelled; modelhopper resume iris goes on"
 
@@ -205,6 +206,13 @@ def test_workflows_are_stopped_where_a_cluster_is_given(
     assert capsys.readouterr().out.startswith("Stopped iris-x.\nCancelled; ")
     assert asked == [("ours", "iris")]
     assert Reader(run.store, "iris").is_cancelled()
+
+
+def test_a_cancelled_run_of_a_cluster_is_resumed_there(place: Path) -> None:
+    run = SyntheticRun(DirectoryStore(place / "runs"))
+    assert "cluster" not in cancelled(run.store, "iris")
+    run.store.put(Names("iris").submission(), b"{}")
+    assert "modelhopper resume iris --cluster cluster.yaml" in cancelled(run.store, "iris")
 
 
 def test_resuming_on_a_cluster_submits_again(

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -47,9 +48,9 @@ def nothing() -> None:
     return None
 
 
-def submit(store: Store) -> Submission:
+def submit(store: Store, **changes: Any) -> Submission:
     """Leave in the store what an experiment leaves that was submitted and has not begun."""
-    specification = SyntheticRun(MemoryStore()).specification
+    specification = SyntheticRun(MemoryStore(), **changes).specification
     submission = Submission(specification=specification, configurations=(), manifests={}, files={})
     store.put(NAMES.submission(), submission.to_json())
     return submission
@@ -252,6 +253,18 @@ def test_an_experiment_that_was_submitted_is_there(place: Path, capsys: pytest.C
     assert main(["cancel", "iris"]) == 0
     assert main(["watch", "iris"]) == 130
     assert capsys.readouterr().err.startswith("Cancelled; no hop was done yet.")
+
+
+def test_a_longer_run_that_was_submitted_can_be_cancelled(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = DirectoryStore(place / "runs")
+    whole_run(store)
+    submit(store)
+    assert main(["cancel", "iris"]) == 0
+    assert "there is nothing to cancel" in capsys.readouterr().out
+    submit(store, iterations=8)
+    assert main(["cancel", "iris"]) == 0
+    assert "modelhopper resume iris --cluster cluster.yaml goes on." in capsys.readouterr().out
+    assert store.list(NAMES.cancelled())
 
 
 def test_an_experiment_that_is_being_built_is_not_unknown(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ Every call goes to the API server that the current kube context names, or to tha
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -82,18 +84,18 @@ def wait(
 ) -> list[WorkflowState]:
     """Return the Workflows of these names when all are over; `on_change` hears of every phase.
 
-    A Workflow that somebody deleted counts as over.
+    One that was deleted before its end counts as over, and is left out. Argo deletes those that ended some time ago,
+    which can be before the last of many has begun.
     """
-    wanted, heard = list(names), dict[str, str]()
+    wanted, known = list(names), dict[str, WorkflowState]()
     while True:
-        found = {one.name: one for one in states(cluster, experiment)}
-        there = [found[name] for name in wanted if name in found]
-        for one in there:
-            if heard.get(one.name) != one.phase:
-                heard[one.name] = one.phase
+        found = {one.name: one for one in states(cluster, experiment) if one.name in wanted}
+        for one in found.values():
+            if one.name not in known or known[one.name].phase != one.phase:
                 on_change(one)
-        if all(one.is_over for one in there):
-            return there
+        known = {name: one for name, one in known.items() if one.is_over} | found
+        if all(one.is_over for one in known.values()):
+            return [known[name] for name in wanted if name in known]
         pause(_POLL_S)
 
 
@@ -112,7 +114,8 @@ def _api() -> Any:
         ) from error
     configuration = client.Configuration()
     try:
-        config.load_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        with contextlib.redirect_stdout(io.StringIO()):  # where it prints that it finds no file
+            config.load_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
         first = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"No Kubernetes cluster is configured ({first}). KUBECONFIG names the file to use.") from error

@@ -15,7 +15,6 @@ from typing import Literal, TypeVar
 
 from modelhopper.display.words import count
 from modelhopper.specify import specify
-from modelhopper_contract.addresses import is_url
 from modelhopper_contract.errors import ModelhopperError, SpecError, UserError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.log_lines import last_lines
@@ -64,17 +63,13 @@ def measure(experiment: Experiment, folder: Path) -> Measured:
     """Train one hop of up to three configurations, of different models where there are, and return what it takes.
 
     Relative paths in the experiment begin at `folder`. Blocks for as long as TensorFlow's start and the hops take, in a
-    child process; nothing is stored. Raises UserError without TensorFlow or without the data on this machine, and
-    SpecError for a configuration that cannot be built.
+    child process; nothing is stored. Of data in S3, one shard is fetched into this machine's cache. Raises UserError
+    without TensorFlow, and SpecError for a configuration that cannot be built.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             "To measure a hop, TensorFlow must train one here, and it is not installed: pip install "
             "'modelhopper[cpu]', or [gpu]; or say how long a hop trains with --hop-seconds."
-        )
-    if is_url(experiment.data.train):
-        raise UserError(
-            f"To measure a hop, the data must be on this machine, but is {experiment.data.train}. Give --hop-seconds."
         )
     specification = specify(experiment, folder)
     chosen = spread(configurations(experiment), _MOST)

@@ -38,9 +38,13 @@ class Reader:
         """Return how far the experiment's beginning is: it has begun, was handed to a cluster, or is being built."""
         if self.store.list(self.names.specification()):
             return "begun"
-        if self.store.list(self.names.submission()):
+        if self.was_submitted():
             return "submitted"
         return "preparing" if self.store.list(self.names.root()) else "unknown"
+
+    def was_submitted(self) -> bool:
+        """Say whether the experiment was handed to a cluster."""
+        return bool(self.store.list(self.names.submission()))
 
     def submission(self) -> tuple[Submission, float]:
         """Return what was handed to a cluster, and when, in seconds since 1970; raise ObjectNotFound without one."""

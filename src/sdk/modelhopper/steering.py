@@ -24,19 +24,23 @@ def cancelled(store: Store, name: str) -> str:
     found = cancellation(store, name)
     why = f" ({found.reason.rstrip('.')})" if found and found.reason else ""
     hops = sum(reader.hops().values()) if stage == "begun" else 0
+    there = " --cluster cluster.yaml" if reader.was_submitted() else ""  # without it, it goes on where the user is
+    again = f"modelhopper resume {target(store.url, name)}{there}"
     if hops:
-        again = f"modelhopper resume {target(store.url, name)}"
         return f"Cancelled{why}; everything up to hop {hops:,} is safe. {again} goes on."
     if stage in ("begun", "submitted"):
-        return f"Cancelled{why}; no hop was done yet. modelhopper resume {target(store.url, name)} begins again."
+        return f"Cancelled{why}; no hop was done yet. {again} begins again."
     return f"Cancelled{why} before it began. Run its file again to begin."
 
 
 def is_complete(reader: Reader) -> bool:
-    """Say whether every configuration has ended."""
-    if reader.stage() != "begun":
+    """Say whether every configuration has ended, and no longer run of the same was handed to a cluster."""
+    if reader.stage() != "begun" or len(reader.store.list(reader.names.outcomes())) < len(reader.configurations):
         return False
-    return len(reader.store.list(reader.names.outcomes())) >= len(reader.configurations)
+    if not reader.was_submitted():
+        return True
+    asked = reader.submission()[0].specification.experiment
+    return asked.iterations <= reader.specification().experiment.iterations
 
 
 def cancel_run(reader: Reader, reason: str = "") -> bool:

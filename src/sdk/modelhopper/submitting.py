@@ -99,19 +99,37 @@ class ClusterRun(Run):
         self.workflows = workflows
 
     def wait(self, timeout_s: float | None = None, *, progress: bool = True) -> Status:
-        """Wait until every configuration has ended, as `Run.wait`; raise ModelhopperError when a Workflow fails."""
-        from modelhopper.following import TimeIsUp, follow, pause_until
-        from modelhopper_scheduler.submitting import states
+        """Wait until the Workflows are over, as `Run.wait`; raise ModelhopperError when one fails.
+
+        What the store says of an earlier run, complete or cancelled, is not taken for the end of this one.
+        """
+        from modelhopper.following import INTERVAL_S, TimeIsUp, follow, pause_until
 
         pause = pause_until(timeout_s)
 
         def pause_while_it_goes_on(seconds: float) -> None:
             pause(seconds)
-            _raise_failure(self.name, [one for one in states(self.cluster, self.name) if one.name in self.workflows])
+            self._is_over()
 
         with suppress(TimeIsUp):
+            while not self._has_begun() and not self._is_over():
+                pause(INTERVAL_S)
             follow(self.reader, None if progress else "quiet", pause_while_it_goes_on)
+            while not self._is_over():
+                pause(INTERVAL_S)
         return self.status()
+
+    def _has_begun(self) -> bool:
+        """Say whether the first pod has come so far that the store knows of this run."""
+        return self.reader.stage() != "unknown" and not self.reader.is_cancelled()
+
+    def _is_over(self) -> bool:
+        """Say whether no Workflow is going on; raise ModelhopperError when one has failed."""
+        from modelhopper_scheduler.submitting import states
+
+        own = [one for one in states(self.cluster, self.name) if one.name in self.workflows]
+        _raise_failure(self.name, own)
+        return all(one.is_over for one in own)
 
 
 def wait_for(

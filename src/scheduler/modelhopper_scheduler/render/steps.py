@@ -11,7 +11,9 @@ from modelhopper_scheduler.render.argo import computed, inputs, integer, paramet
 # A leg runs so many hops and then itself. Longer ones would only add steps that are skipped.
 MOST_LEG = 12
 _MOST_LEGS = 90  # Argo stops a recursion at a depth of 100, and a chain begins at the third
-# One chain or pod that fails stops nobody else; the exit handler says how the whole ended.
+# A chain that fails, as all do whose configurations fail, stops nobody else; the exit handler says how the whole ended.
+# Not so what comes last: there a pod that fails has left something undone, and of a Workflow that is terminated, whose
+# exit handler does not run, this says that it failed.
 _GO_ON = models.ContinueOn(failed=True, error=True)
 _SHARDS = "asInt(inputs.parameters.shards)"
 
@@ -59,7 +61,7 @@ def stations(count: str, name: str = "experiment", first: str = "begin") -> mode
 
 def own_stations(templates: Sequence[str]) -> models.Template:
     """Return the steps of an experiment of stations that have a template each."""
-    steps = [models.WorkflowStep(name=name, template=name, continue_on=_GO_ON) for name in templates]
+    steps = [models.WorkflowStep(name=name, template=name) for name in templates]
     return models.Template(name="experiment", steps=[_step(_begin("begin")), models.ParallelSteps(root=steps)])
 
 
@@ -86,7 +88,6 @@ def _for_each(template: str, values: dict[str, str], count: str) -> models.Workf
         template=template,
         with_sequence=models.Sequence(count=integer(count)),
         arguments=parameters(values),
-        continue_on=_GO_ON,
     )
 
 

@@ -23,13 +23,14 @@ _RETRY = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [75, 137, 
 _DOUBLINGS = 6  # of five seconds: five minutes in all
 _STATION_RETRIES = 10  # times as many as other pods: a station lives for the whole run
 _GRACE_S = 60  # until a pod that was asked to stop is killed: Kubernetes' 30 s can be less than one batch and a put
+_OUTPUTS = "/tmp/outputs"  # noqa: S108 -- the pod's own
 _BUNDLE = models.EnvVar(name="MODELHOPPER_BUNDLE", value=tag("workflow.parameters.bundle"))
 
 
 def begin(setting: Setting, options: Sequence[str], name: str = "begin") -> models.Template:
     """Return the template of the pod that begins, or goes on, and says which chains are due."""
     submitted = ("--submitted", tag("workflow.creationTimestamp.RFC3339"))
-    arguments = ("begin", "--experiment", setting.name, *submitted, *options)
+    arguments = ("begin", "--experiment", setting.name, *submitted, "--outputs", _OUTPUTS, *options)
     work = Work(PODS, arguments, [_BUNDLE])
     outputs = [_output("chains", "[]"), _output("shards", "0")]
     return models.Template(
@@ -82,7 +83,7 @@ def report(setting: Setting) -> models.Template:
 def retry(limit: int) -> models.RetryStrategy:
     """Return how often, and after what, a pod is tried again. Never with a rule about nodes: a shard may be on one."""
     # Argo 3.6 knows no cap of a backoff, so a pod that is tried often waits as long each time.
-    duration, factor = ("5s", 2) if limit <= _DOUBLINGS else ("1m", 1)
+    duration, factor = ("5s", 2) if limit <= _DOUBLINGS else ("15s", 1)
     backoff = models.Backoff(duration=duration, factor=integer(factor))
     return models.RetryStrategy(limit=integer(limit), retry_policy="Always", expression=_RETRY, backoff=backoff)
 
@@ -124,5 +125,4 @@ def _metadata(
 
 
 def _output(name: str, default: str) -> models.Parameter:
-    path = f"/tmp/outputs/{name}"  # noqa: S108 -- the pod's own
-    return models.Parameter(name=name, value_from=models.ValueFrom(path=path, default=default))
+    return models.Parameter(name=name, value_from=models.ValueFrom(path=f"{_OUTPUTS}/{name}", default=default))

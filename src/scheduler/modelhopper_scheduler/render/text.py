@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-# YAML 1.1, which Kubernetes reads, has booleans that PyYAML writes without quotes.
-_SHORT_BOOLEANS = frozenset("yYnN")
+# What Kubernetes' reader takes for a boolean or a number, and PyYAML writes without quotes: n, 1e3, 08, 0o17.
+_NOT_TEXT = re.compile(r"[yYnN]|[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?0o[0-7_]+")
 
 
 def to_yaml(documents: Sequence[Mapping[str, Any]]) -> str:
@@ -29,7 +30,8 @@ def _comment(documents: Sequence[Mapping[str, Any]]) -> str:
             f"# Run: argo submit -n {namespace} --from workflowtemplate/{metadata['name']} -p experiment=NAME\n"
         )
     what = metadata["labels"].get("modelhopper.io/experiment")
-    count = f"{len(documents)} Workflows, which follow each other" if len(documents) > 1 else "one Workflow"
+    order = "which follow each other" if what else "side by side"
+    count = f"{len(documents)} Workflows, {order}" if len(documents) > 1 else "one Workflow"
     shape = metadata.get("annotations", {}).get("modelhopper.io/shape")
     title = f"The experiment {what} as pods of the shape `{shape}`" if what else "Fills volumes with packed data"
     return f"# {title}: {count}.\n# Submit: kubectl create -n {namespace} -f FILE, or argo submit -n {namespace} FILE\n"
@@ -47,7 +49,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "'" if text in _SHORT_BOOLEANS else None
+    style = "'" if _NOT_TEXT.fullmatch(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

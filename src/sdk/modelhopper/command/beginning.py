@@ -22,13 +22,18 @@ def init(
     folder: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="Where; by default here.", show_default=False)
     ] = Path(),
+    *,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Also write cluster.yaml, which says where to run on a cluster.")
+    ] = False,
 ) -> None:
     """Write an experiment to begin with: experiment.yaml and models.py."""
-    from modelhopper.command.templates import EXPERIMENT, MODELS
+    from modelhopper.command.templates import CLUSTER, EXPERIMENT, MODELS
 
     files = {
         folder / "experiment.yaml": EXPERIMENT.format(name=_name(folder)),
         folder / "models.py": MODELS,
+        **({folder / "cluster.yaml": CLUSTER} if cluster else {}),
     }
     for path in files:
         if path.exists():
@@ -37,22 +42,33 @@ def init(
     for path, text in files.items():
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    typer.echo(f"Wrote {' and '.join(str(path) for path in files)}.")
+    *others, last = map(str, files)
+    typer.echo(f"Wrote {', '.join(others)} and {last}.")
     data = folder / "data"
     typer.echo("Next, with your own data:")
     typer.echo(f"  modelhopper pack train.csv --labels species --shards 4 --out {data / 'train'}")
     typer.echo(f"  modelhopper pack valid.csv --against {data / 'train'} --shards 1 --out {data / 'validation'}")
     typer.echo(f"  modelhopper run {folder / 'experiment.yaml'}")
+    if cluster:
+        typer.echo("Or on a cluster, with the data in its store:")
+        for split in ("train", "validation"):
+            typer.echo(
+                f"  modelhopper copy {data / split} s3://BUCKET/{split}    # then give that address as data.{split}"
+            )
+        typer.echo(f"  modelhopper submit {folder / 'experiment.yaml'} --cluster {folder / 'cluster.yaml'}")
 
 
-def schema() -> None:
+def schema(
+    *,
+    cluster: Annotated[bool, typer.Option("--cluster", help="That of the cluster's file instead.")] = False,
+) -> None:
     """Print the JSON schema of the experiment file, for editors.
 
     In the first line of a file: # yaml-language-server: $schema=experiment.schema.json
     """
-    from modelhopper.command.schema import experiment_schema
+    from modelhopper.command.schema import cluster_schema, experiment_schema
 
-    typer.echo(json.dumps(experiment_schema(), indent=2))
+    typer.echo(json.dumps(cluster_schema() if cluster else experiment_schema(), indent=2))
 
 
 def _name(folder: Path) -> str:

@@ -117,7 +117,8 @@ def upload(experiment: File, cluster: ClusterFile = _DEFAULT_CLUSTER, *, extend:
     proposal = _proposal(experiment, chosen, extend=extend, measure=False)
     submitting.upload(proposal)
     typer.echo(f"Put {proposal.name} into {chosen.store}.")
-    typer.echo(f"Next: argo submit --from workflowtemplate/modelhopper -p experiment={proposal.name}")
+    argo = f"argo submit -n {chosen.namespace} --from workflowtemplate/modelhopper"
+    typer.echo(f"Next: {argo} -p experiment={proposal.name}")
 
 
 def stage(

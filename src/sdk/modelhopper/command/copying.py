@@ -33,6 +33,7 @@ def copy(
     Example: modelhopper copy data/iris-train s3://lab/data/iris-train
     """
     from modelhopper.copying import copy_data
+    from modelhopper.display.words import count
 
     last: list[Progress] = []
 
@@ -49,7 +50,8 @@ def copy(
     there = sum(progress.already_there for progress in last)
     kept = f", {there:,} of them were there already" if there else ""
     files = sum(len(shard.files) for shard in manifest.shards)
-    typer.echo(f"{target}: {files:,} files of {len(manifest.shards):,} shards, {_size(manifest.size_bytes)}{kept}")
+    what = f"{count(files, 'file')} of {count(len(manifest.shards), 'shard')}"
+    typer.echo(f"{target}: {what}, {_size(manifest.size_bytes)}{kept}")
 
 
 def _done(progress: Progress) -> str:

@@ -101,7 +101,12 @@ def _ends_of_logs(run: Run, station: int | None) -> str:
         known = _names([_file(entry) for entry in entries])
         raise UserError(f"{run.name} has no log of station {station}: there are {known}.")
     if not chosen:
-        return f"{run.url} has no logs: its stations printed nothing, or ran in the process that started them."
+        pods = (
+            " Hop pods that go well leave none; kubectl logs shows those that run."
+            if run.reader.was_submitted()
+            else ""
+        )
+        return f"{run.url} has no logs: its stations printed nothing, or ran in the process that started them.{pods}"
     newest = sorted(chosen, key=lambda entry: entry.modified_s)[-_MOST_LOGS:]
     shown = sorted(newest, key=_file)
     texts = [f"{_file(entry)}\n{_end(run.reader.log(entry))}" for entry in shown]

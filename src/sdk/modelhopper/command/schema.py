@@ -1,9 +1,10 @@
-"""The JSON schema of the experiment file: pydantic's, with the short forms that are read before pydantic checks."""
+"""The JSON schemas of the two files: pydantic's, with the short forms that are read before pydantic checks."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from modelhopper_contract.cluster import Cluster
 from modelhopper_contract.experiment import CHOICE_KEYS, COMPILE_KEYS, Compile, Experiment, Fit
 
 Schema = dict[str, Any]
@@ -24,8 +25,18 @@ def experiment_schema() -> Schema:
         parts[name]["required"] = ["method", *parts[name]["required"]]
     for key, text in _DESCRIPTIONS.items():
         schema["properties"][key]["description"] = text
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "modelhopper experiment", **schema}
+    return {"$schema": _DIALECT, "title": "modelhopper experiment", **schema}
 
+
+def cluster_schema() -> Schema:
+    """Return the schema of the cluster's file, which has no short forms."""
+    schema: Schema = _cleaned(Cluster.model_json_schema())
+    for key, text in _CLUSTER_DESCRIPTIONS.items():
+        schema["properties"][key]["description"] = text
+    return {"$schema": _DIALECT, "title": "modelhopper cluster", **schema}
+
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # What an editor shows beside a key.
 _DESCRIPTIONS = {
@@ -42,6 +53,29 @@ _DESCRIPTIONS = {
     "devices": "What stations run on; never changes a result, but for `threads`.",
     "store": "A folder or s3://bucket/prefix for everything that a run keeps.",
     "keep_checkpoints": "`last`, or one per iteration.",
+}
+
+_CLUSTER_DESCRIPTIONS = {
+    "namespace": "Where Workflows are made.",
+    "store": "s3://bucket/prefix for everything that a run keeps, as pods reach it.",
+    "endpoint": "The S3 server's address, as pods reach it; left out: AWS.",
+    "region": "The S3 region.",
+    "credentials": "A Secret with accessKey and secretKey; null: the pods' own identity.",
+    "ca_config_map": "A ConfigMap with ca.crt, for a server with a certificate of one's own.",
+    "service_account": "What pods run as; Argo's executor needs it.",
+    "images": "The container images, and how they are pulled.",
+    "data": "How shards reach the pods: claims, one claim, or fetched.",
+    "resources": "What a pod that trains asks for.",
+    "placement": "Where pods may run, in Kubernetes' own words.",
+    "stations": "How many pods train at once; by default one per shard.",
+    "shape": "hop, convoy or station; by default chosen by predicted time.",
+    "convoy": "Configurations that travel together, in the shape convoy.",
+    "hop_s": "Seconds that one hop trains, for the prediction.",
+    "pod_s": "Seconds that a pod costs beside its training, for the prediction.",
+    "most_pods": "Of one Workflow; larger runs are several, one after another.",
+    "restrict_executor": "Let Argo's own containers pass Pod Security's profile restricted.",
+    "retries": "Of a pod that was lost, killed, or could not reach the store.",
+    "keep_s": "For how long Argo keeps a Workflow that has ended.",
 }
 
 

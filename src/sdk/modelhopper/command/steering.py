@@ -75,10 +75,12 @@ def resume(
         if is_complete(run.reader):
             typer.echo(f"{run.name} is complete; there is nothing to go on with.")
             return
+        from modelhopper.display.sentences import target
         from modelhopper.submitting import resubmit
 
         names = resubmit(run.name, run.reader.store, cluster)
-        typer.echo(f"Submitted {', '.join(names)}. `modelhopper watch {run.name}` follows it.")
+        followed = target(run.reader.store.url, run.name)
+        typer.echo(f"Submitted {', '.join(names)}. `modelhopper watch {followed}` follows it.")
         return
     form: Form | None = "quiet" if quiet else "plain" if plain else None
     job = make_resumable(run.reader, engine, stations)

@@ -52,3 +52,31 @@ def mlp(layers=2, units=16):
         + [keras.layers.Dense(3, activation="softmax")]
     )
 '''
+
+CLUSTER = """\
+# A cluster with Argo Workflows: where `modelhopper submit experiment.yaml` sends an experiment. Nothing in this file
+# changes a result. A key that is left out has the value that stands beside it after a #.
+
+namespace: default
+store: s3://modelhopper/experiments   # as pods reach it; everything that a run keeps
+endpoint: http://minio:9000           # the S3 server, as pods reach it; left out: AWS
+credentials: modelhopper-store        # a Secret with accessKey and secretKey; null: the pods' own identity
+
+resources:                            # of a pod that trains
+  cpu: "1"
+  memory: 2Gi                         # also the limit
+  gpu: nvidia.com/gpu                 # the resource's name, such as nvidia.com/mig-1g.10gb; null: train on CPUs
+
+# images: {trainer: registry.example.com/team/trainer:1}      # modelhopper/trainer of this version
+
+# data:                               # pods fetch their shards from the s3:// address that the experiment gives
+#   training: {claims: "train-{shard}"}          # a volume for each shard, or
+#   validation: {claim: shared, path: "validation/{shard}"}   # one volume for all
+
+# placement:                          # where pods may run, in Kubernetes' own words
+#   node_selector: {pool: gpu}
+#   labels: {kueue.x-k8s.io/queue-name: team}
+
+# shape: station                      # chosen by predicted time: hop, convoy or station
+# hop_s: 9.4                          # seconds that a hop trains, for the prediction
+"""

@@ -119,7 +119,7 @@ def _begin(submission: Submission, store: Store, say: Callable[[str], None]) -> 
         return Station(store, here, 0, 1, report, workshop=Workshop(here, data_sets(here, store, {})))
 
     def heard(event: Event) -> None:
-        if isinstance(event, Built):
+        if isinstance(event, Built) and event.problem is None:
             say(f"configuration {event.configuration}: {event.weights:,} parameters")
 
     with user_files(specification, store) as folder:

@@ -37,12 +37,12 @@ def report_pod(store: Store, ending: Ending, say: Callable[[str], None]) -> Exit
     text = _text(run, status)
     store.put(names.report(), text.encode())
     say(text)
-    if store.list(names.cancelled()):
+    if status.is_complete:  # also where somebody cancelled it too late
+        return ExitCode.DONE if status.finished else ExitCode.SOME_FAILED
+    if status.is_cancelled:
         say(cancelled(store, ending.experiment))
         return ExitCode.INTERRUPTED
-    if not status.is_complete:
-        return _unfinished(ending, say)
-    return ExitCode.DONE if status.finished else ExitCode.SOME_FAILED
+    return _unfinished(ending, say)
 
 
 def _unfinished(ending: Ending, say: Callable[[str], None]) -> ExitCode:
