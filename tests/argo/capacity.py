@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 
 from tests.argo.refusals import ManifestError
@@ -60,16 +60,24 @@ class Capacity:
 
 
 class Mutexes:
-    """Locks by name, each given to Workflows in the order of their creation. Used on the event loop only."""
+    """Locks by name, each given to Workflows by priority, then in the order of their creation.
+
+    Used on the event loop only.
+    """
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[object]] = {}
+        self._queues: dict[str, list[object]] = {}
         self._turns: dict[object, asyncio.Event] = {}
+        self._priorities: dict[object, int] = {}
 
-    def join(self, owner: object, names: tuple[str, ...]) -> asyncio.Event:
+    def join(self, owner: object, names: tuple[str, ...], priority: int = 0) -> asyncio.Event:
         """Queue for all `names`; the event is set once `owner` holds them all."""
+        self._priorities[owner] = priority
         for name in names:
-            self._queues.setdefault(name, deque()).append(owner)
+            queue = self._queues.setdefault(name, [])
+            queue.append(owner)
+            # Whoever holds it keeps it.
+            queue[1:] = sorted(queue[1:], key=lambda one: -self._priorities[one])
         self._turns[owner] = asyncio.Event()
         self._serve()
         return self._turns[owner]

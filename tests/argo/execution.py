@@ -43,7 +43,7 @@ class Execution:
 
     async def execute(self) -> None:
         """Wait for the mutexes, run the Workflow to its end, and give the mutexes back."""
-        turn = self._cluster.mutexes.join(self, self._workflow.mutexes)
+        turn = self._cluster.mutexes.join(self, self._workflow.mutexes, self._workflow.priority)
         try:
             await turn.wait()
             if self._run.shutdown:  # Argo ends a Workflow that was stopped while it waited without a single node

@@ -107,6 +107,7 @@ SPECIFICATION = PLACEMENT | {
     "podGC": NO_EFFECT,
     "podMetadata": METADATA,
     "podPriorityClassName": NO_EFFECT,
+    "priority": int,
     "podSpecPatch": str,
     "synchronization": {"mutexes": [{"name": str}]},
     "templates": [dict],  # each is checked as what it is

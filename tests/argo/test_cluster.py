@@ -74,6 +74,19 @@ def test_workflows_that_share_a_mutex_follow_each_other_in_order() -> None:
     assert first.ended < second.begun < second.ended < third.begun
 
 
+def test_of_those_that_wait_for_a_mutex_the_highest_priority_goes_on_first() -> None:
+    def tree(priority: int) -> Tree:
+        return workflow(pod("a"), synchronization={"mutexes": [{"name": "m"}]}, priority=priority)
+
+    with FakeArgo(waits_once()) as argo:
+        first = argo.submit(tree(-9))
+        first.wait_until(Run.running)
+        last, second = argo.submit(tree(-2)), argo.submit(tree(-1))
+        first.delete_pod(first.running()[0].pod_name)
+        last.wait(20)
+    assert first.ended < second.begun < second.ended < last.begun
+
+
 def test_a_workflow_can_refer_to_a_template() -> None:
     template = workflow(pod("a", ["x"]), parameters={"x": "1"})
     template |= {"kind": "WorkflowTemplate", "metadata": {"name": "shared"}}

@@ -29,6 +29,11 @@ class Workflow:
         """The mutexes that it holds from its first node to its last."""
         return tuple(mutex["name"] for mutex in self.specification.get("synchronization", {}).get("mutexes", []))
 
+    @property
+    def priority(self) -> int:
+        """Among those that wait for the same mutex, the highest goes on first."""
+        return int(self.specification.get("priority", 0))
+
     def template(self, name: str) -> Mapping[str, Any]:
         """The template of this name."""
         if name not in self.templates:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-import yaml
 
 from modelhopper_contract.store import Store
 from tests.e2e.conftest import digests, experiment, write
@@ -76,7 +75,8 @@ def _argo(place: Place, *arguments: str) -> None:
 
 def test_what_is_rendered_is_what_the_server_takes(place: Place) -> None:
     file = write(place.folder, experiment("dry"))
-    shown = place.modelhopper("render", file, "--cluster", place.write_cluster(shape="hop"))
-    assert list(yaml.safe_load_all(shown[shown.index("apiVersion") :]))
+    rendered = place.folder / "dry.workflow.yaml"
+    place.modelhopper("render", file, "--cluster", place.write_cluster(shape="hop"), "--out", rendered)
+    place.kubectl("create", "--dry-run=server", "-f", str(rendered))
     place.modelhopper("submit", file, "--cluster", place.write_cluster(shape="hop"), "--dry-run")
     assert place.workflows("dry") == []

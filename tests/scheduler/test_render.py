@@ -156,8 +156,14 @@ def test_a_hop_mounts_its_shard_and_the_validation_shard_of_its_station(shards: 
     assert {volume["persistentVolumeClaim"]["claimName"] for volume in volumes} == wanted
 
 
+def test_workflows_that_follow_each_other_do_so_in_order_and_after_nobody_elses() -> None:
+    priorities = [document["spec"]["priority"] for document in rendered(configurations=300, hops=9)]
+    assert priorities == [0, -1, -2]
+
+
 def test_workflows_that_follow_each_other_differ_by_their_number_only() -> None:
     first, second, *_ = rendered(configurations=300, hops=9)
+    assert first["spec"].pop("priority") > second["spec"].pop("priority")
     assert first["metadata"].pop("generateName") == "planned-1-"
     assert second["metadata"].pop("generateName") == "planned-2-"
     assert first["metadata"].pop("annotations")["modelhopper.io/window"] == "1/3"

@@ -236,4 +236,5 @@ def test_the_store_is_the_clusters_unless_one_is_given(
     cluster: str, s3_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(cluster).write_text(f"store: {s3_url}\n")
+    monkeypatch.setattr("modelhopper_scheduler.submitting.stop", lambda *_: [])
     assert f"{s3_url} has no experiment `iris`" in complaint(capsys, "cancel", "iris", "--cluster", cluster)

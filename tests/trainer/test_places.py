@@ -68,6 +68,12 @@ def test_shards_come_from_mounts_and_manifests_from_the_store(folder: Path, tmp_
     assert found["validation"].shard(0).rows == 6
 
 
+def test_a_volume_may_hold_a_packed_folder_as_it_is(folder: Path) -> None:
+    store = MemoryStore()
+    found = data_sets(submitted(folder, store), store, {"training": f"{folder}/train/{{shard}}"})
+    assert [found["training"].shard(shard).rows for shard in (0, 1)] == [6, 5]
+
+
 def test_a_mounted_file_that_is_another_shards_is_refused(folder: Path) -> None:
     store = MemoryStore()
     specification = submitted(folder, store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from modelhopper_contract.cancellation import cancel
 from modelhopper_contract.errors import StoreUnavailable
 from modelhopper_contract.names import Names, token_name
 from modelhopper_contract.records import Failure, Outcome
-from modelhopper_contract.store import Store
+from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler.conduct import restore
 from modelhopper_trainer import vigil
@@ -167,6 +168,30 @@ def test_a_lost_checkpoint_is_not_retried(run: SmallRun, store: MemoryStore, cap
     said = capfd.readouterr().out
     assert f"{NAMES.checkpoint(1, 0)} is missing" in said
     assert said == store.get(NAMES.log("sad.log")).decode()
+
+
+@pytest.mark.parametrize(("looks", "code"), [(1, 75), (2, 1)], ids=["once", "again"])
+def test_a_station_believes_that_a_checkpoint_is_lost_when_it_misses_it_twice(
+    run: SmallRun, looks: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Missing(MemoryStore):
+        def list(self, prefix: str) -> list[Entry]:
+            nonlocal looks
+            looks -= prefix == NAMES.checkpoints()
+            return [] if prefix == NAMES.checkpoints() and looks >= 0 else super().list(prefix)
+
+    patience = iter([None])
+
+    def wait(self: Bell, looks: int) -> None:
+        if next(patience, self) is self:
+            _no_patience(self, looks)
+
+    monkeypatch.setattr(vigil, "_FIRST_CHECK_S", 0.0)
+    monkeypatch.setattr(Bell, "wait", wait)
+    store = Missing()
+    store._objects = begun(run, 2)._objects
+    assert pod(run, store, "station", "--station", 1, "--stations", 2) == code
+    assert bool(store.list(NAMES.cancelled())) == (code == 1)
 
 
 def test_a_pod_of_a_deleted_workflow_that_wakes_up_late_does_no_harm(
@@ -358,12 +383,54 @@ def test_a_retry_writes_down_what_it_is_at_and_a_first_attempt_does_not(run: Sma
     assert not seen
     again = {"MODELHOPPER_RETRIES": "1", "MODELHOPPER_LAST_EXIT_CODE": "137", "MODELHOPPER_POD": "p(1)"}
     assert hop(run, Watched(store), 1, 1, 2, **again) == 0
-    assert seen == [Suspect(action="train", configuration=number, hop=1, pod="p(1)") for number in (1, 2)]
+    # Most likely the first attempt was killed at what comes first now.
+    assert [(one.action, one.configuration, one.hop, one.kills, one.pod) for one in seen] == [
+        ("train", 1, 1, 1, "p(1)"),
+        ("train", 2, 1, 0, "p(1)"),
+    ]
     assert not [entry.name for entry in store.list("") if "/suspects/" in entry.name]
 
 
+def test_kills_at_different_hops_blame_nobody(run: SmallRun, store: MemoryStore) -> None:
+    """A station's node may have no memory left once a day: whatever it is at then has done nothing."""
+
+    class Killed(BaseException):
+        pass
+
+    class KilledAt(Interleaved):
+        """Kills the pod that begins configuration 2, which cannot take back what it has written down."""
+
+        def put(self, name: str, data: bytes) -> None:
+            super().put(name, data)
+            if "/suspects/" in name and Suspect.from_json(data).configuration == 2:
+                raise Killed
+
+        def delete(self, name: str) -> None:
+            if "/suspects/" not in name or sys.exception() is None:
+                super().delete(name)
+
+    def again(retries: int) -> dict[str, str]:
+        return {"MODELHOPPER_RETRIES": str(retries), "MODELHOPPER_LAST_EXIT_CODE": "137"}
+
+    with pytest.raises(Killed):
+        hop(run, KilledAt(store), 0, 1, 2, **again(1))
+    assert Suspect.from_json(store.get(NAMES.suspect("hop-00001"))).kills == 0
+    with pytest.raises(Killed):
+        hop(run, KilledAt(store), 0, 1, 2, **again(2))
+    assert not store.list(NAMES.outcomes())
+    assert Suspect.from_json(store.get(NAMES.suspect("hop-00001"))).kills == 1
+    assert hop(run, store, 0, 1, 2, **again(3)) == 0
+    assert [entry.name for entry in store.list(NAMES.outcomes())] == [NAMES.outcome(2)]
+
+
+def test_what_an_earlier_run_left_blames_nobody(run: SmallRun, store: MemoryStore) -> None:
+    leave_suspect(store, "hop-00001", 1, 0)
+    assert hop(run, store, 0, 1, MODELHOPPER_RETRIES="1", MODELHOPPER_LAST_EXIT_CODE="137") == 0
+    assert not store.list(NAMES.outcomes())
+
+
 def leave_suspect(store: Store, place: str, number: int, hop_then: int) -> None:
-    record = Suspect(action="train", configuration=number, hop=hop_then, pod="killed")
+    record = Suspect(action="train", configuration=number, hop=hop_then, pod="killed", kills=1)
     store.put(NAMES.suspect(place), record.to_json())
 
 

@@ -60,7 +60,12 @@ def begin(run: SmallRun, folder: Path, url: str, stations: int) -> Store:
     # Wherever the submission was made, its folder is not here.
     elsewhere = run.specification.model_copy(update={"folder": "/nowhere"})
     submission = Submission.model_validate(
-        {"specification": elsewhere, "manifests": manifests, "files": run.specification.files}
+        {
+            "specification": elsewhere,
+            "configurations": run.planned,
+            "manifests": manifests,
+            "files": run.specification.files,
+        }
     )
     Bundle(submission, contents).put(store)
     run.begin(store)

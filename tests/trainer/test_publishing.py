@@ -7,7 +7,7 @@ from collections.abc import Callable
 from modelhopper_contract.experiment import Experiment, validated
 from modelhopper_contract.messages import Event
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration, Stay, Token
+from modelhopper_contract.records import Configuration, Outcome, ShardMetrics, Stay, Token
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.tokens import tokens_of
@@ -30,16 +30,20 @@ class QuickNeighbour(MemoryStore):
             self._serve(name)
 
 
-def test_a_token_that_comes_back_before_the_own_one_is_deleted_stays() -> None:
+def race(iterations: int) -> Specification:
     value = {
         "name": "race",
         "data": {"train": "train"},
         "models": "models.py:mlp",
         "search": {"method": "list", "configurations": [{}]},
-        "iterations": 5,
+        "iterations": iterations,
     }
     experiment = validated(Experiment, value)
-    specification = Specification(experiment=experiment, folder="/", shards=2, validation_shards=0, digests={})
+    return Specification(experiment=experiment, folder="/", shards=2, validation_shards=0, digests={})
+
+
+def test_a_token_that_comes_back_before_the_own_one_is_deleted_stays() -> None:
+    specification = race(iterations=5)
     configuration = Configuration(number=1, name="", model="model", parameters={}, compile={}, fit={})
 
     def publish(hop: int, station: int, token: str) -> None:
@@ -57,6 +61,19 @@ def test_a_token_that_comes_back_before_the_own_one_is_deleted_stays() -> None:
     (entry,) = store.list(NAMES.inbox())
     assert Token.from_json(store.get(entry.name)).hop == 2
     assert entry.name.startswith(INBOXES[0])
+
+
+def test_who_ends_a_configuration_removes_what_killed_stations_could_not() -> None:
+    store = MemoryStore()
+    for hop in range(5):
+        store.put(NAMES.checkpoint(1, hop), b"state")
+    publisher = Publisher(store, race(iterations=2), 2, _ignore)
+    for shard in (0, 1):
+        token = NAMES.evaluation_token(shard, 1, 2)
+        found = ShardMetrics(metrics={})
+        publisher.evaluation(1, 2, {("training", shard): found}, token, lambda _: {"loss": 1.0})
+    assert [entry.name for entry in store.list(NAMES.checkpoints(1))] == [NAMES.checkpoint(1, 4)]
+    assert Outcome.from_json(store.get(NAMES.outcome(1))).state == "finished"
 
 
 def _ignore(_: Event) -> None:

@@ -11,9 +11,10 @@ from modelhopper.documents import load_cluster
 from modelhopper.proposing import Proposal, proposal
 from modelhopper.results import Run
 from modelhopper.status import Status
+from modelhopper_contract.addresses import is_url
 from modelhopper_contract.cancellation import go_on
 from modelhopper_contract.cluster import Cluster, Shape
-from modelhopper_contract.errors import ModelhopperError
+from modelhopper_contract.errors import ConflictError, ModelhopperError
 from modelhopper_contract.experiment import validated
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
@@ -52,7 +53,8 @@ def submit(proposed: Proposal, *, dry_run: bool = False) -> list[str]:
     """Create the Workflows through the Kubernetes API, and return their names.
 
     The experiment's files travel inside the Workflow where they fit, so that this machine need not reach the store;
-    larger ones are put there first. `dry_run`: the API server checks the Workflows, and nothing is made.
+    larger ones are put there first. `dry_run`: the API server checks the Workflows, and nothing is made. Raises
+    ConflictError when the store is known to hold another experiment of this name.
     """
     from modelhopper_scheduler.render import fits
     from modelhopper_scheduler.submitting import create
@@ -61,7 +63,24 @@ def submit(proposed: Proposal, *, dry_run: bool = False) -> list[str]:
         if not dry_run:
             upload(proposed)
         proposed = proposed.uploaded()
+    elif not dry_run:
+        _announce(proposed)
     return create(proposed.cluster, proposed.documents, dry_run=dry_run)
+
+
+def _announce(proposed: Proposal) -> None:
+    """Leave the submission in the store, so that the run can be watched and cancelled before its first pod starts.
+
+    Only where this machine has just read the data from S3: elsewhere the store need not be in reach.
+    """
+    if not is_url(proposed.specification.experiment.data.train):
+        return
+    try:
+        upload(proposed)
+    except ConflictError:
+        raise
+    except ModelhopperError:  # the first pod does it, from the Workflow
+        return
 
 
 def upload(proposed: Proposal, store: Store | None = None) -> None:

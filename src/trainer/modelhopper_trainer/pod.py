@@ -126,7 +126,10 @@ class Pod:
 
     def stop_the_others(self, code: ExitCode, why: str) -> None:
         """Stop the run when a station will not be started again: the others would wait for its tokens for ever."""
-        if self._store is None or not self.is_resident or code not in {ExitCode.PERMANENT, ExitCode.MISTAKE}:
+        is_final = code in {ExitCode.PERMANENT, ExitCode.MISTAKE} or (
+            code == ExitCode.RETRYABLE and Retry.of(self._surroundings.environment).is_last
+        )
+        if self._store is None or not self.is_resident or not is_final:
             return
         with suppress(ModelhopperError):  # a store that is not there stops the others, too
             cancel(self._store, self._given.experiment, f"station {self._number} cannot go on: {why}")

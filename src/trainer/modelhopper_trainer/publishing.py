@@ -114,6 +114,7 @@ class Publisher:
         return History(configuration=number, iteration=iteration, training=part("training"), validation=validation)
 
     def _finish(self, number: int) -> None:
+        self._sweep(number)
         final = History.from_json(self.store.get(self.names.history(number, self._ring.iterations)))
         loss = final.training["loss"]
         if math.isfinite(loss):
@@ -122,6 +123,13 @@ class Publisher:
         reason = f"loss is {'NaN' if math.isnan(loss) else 'infinite'} after the last hop"
         failure = Failure(reason=reason, hop=self._ring.hops, shard=None, station=None, traceback=None, output=None)
         self._end(Outcome(configuration=number, state="failed", hops=self._ring.hops, failure=failure))
+
+    def _sweep(self, number: int) -> None:
+        """Remove the checkpoints that nobody removed: a station was killed just before it could."""
+        for name in self._checkpoints(number):
+            hop = checkpoint_number(name)[1]
+            if hop < self._ring.hops and not self._ring.is_kept(hop):
+                self.store.delete(name)
 
     def _end(self, outcome: Outcome) -> None:
         self.store.put(self.names.outcome(outcome.configuration), outcome.to_json())

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 
+from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.names import Names
 from modelhopper_contract.progress import read_progress
 from modelhopper_contract.records import Configuration
@@ -67,6 +68,7 @@ class Vigil:
         self._check_s = _FIRST_CHECK_S
         self._checked_s = 0.0
         self._is_over = False
+        self._has_missed = False  # a checkpoint, in the look before
 
     def is_over(self) -> bool:
         """Say whether nothing can come any more, or the run is cancelled."""
@@ -91,7 +93,16 @@ class Vigil:
             for number, iteration in open_evaluations(self._specification, unfinished, progress)
             for entry in self._store.list(self._names.metrics(number, iteration))
         }
-        return can_come(self._specification, unfinished, progress, metrics, self._station)
+        try:
+            found = can_come(self._specification, unfinished, progress, metrics, self._station)
+        except CorruptObject:
+            # A listing need not be of one moment, and can miss a checkpoint that is replaced by the next just then.
+            if self._has_missed:
+                raise
+            self._has_missed = True
+            return True
+        self._has_missed = False
+        return found
 
     def _unfinished(self, outcomes: frozenset[str]) -> list[Configuration]:
         """Return the configurations without outcome; each is read once."""

@@ -65,7 +65,10 @@ def _workflow(plan: Plan, setting: Setting, found: list[models.Template], bundle
             "workflows.argoproj.io/title": f"{plan.experiment}, {number} of {count}" if count > 1 else plan.experiment,
         },
     )
-    spec = common(setting, found).model_copy(update={"arguments": parameters(values)})
+    # Argo lets those that wait for a mutex go on by priority, and by seconds of creation, which they may share. No more
+    # than the default, so that they overtake nobody else's.
+    order = {"priority": 1 - number} if count > 1 else {}
+    spec = common(setting, found).model_copy(update={"arguments": parameters(values), **order})
     return plain(models.Workflow(api_version=API_VERSION, kind="Workflow", metadata=metadata, spec=spec))
 
 

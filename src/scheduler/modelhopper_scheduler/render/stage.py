@@ -13,7 +13,6 @@ from modelhopper_contract.errors import UserError
 from modelhopper_contract.records import Split
 from modelhopper_scheduler.render.argo import API_VERSION, inputs, integer, parameters, plain, tag
 from modelhopper_scheduler.render.containers import Setting, Work, talking
-from modelhopper_scheduler.render.plan import MOST_PODS
 from modelhopper_scheduler.render.surroundings import labels, placed_spec
 from modelhopper_scheduler.render.templates import PODS, retry
 from modelhopper_scheduler.render.volumes import claimed
@@ -44,9 +43,9 @@ def render(cluster: Cluster, counts: Mapping[Split, int], urls: Mapping[Split, s
     if missing:
         raise UserError(f"the {' and '.join(missing)} data is to be staged, and its address s3://... is not given.")
     return [
-        _workflow(cluster, split, urls[split], first, min(MOST_PODS, count - first))
+        _workflow(cluster, split, urls[split], first, min(cluster.most_pods, count - first))
         for split, count in filled.items()
-        for first in range(0, count, MOST_PODS)
+        for first in range(0, count, cluster.most_pods)
     ]
 
 

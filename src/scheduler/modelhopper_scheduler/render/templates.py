@@ -57,15 +57,14 @@ def evaluate(setting: Setting, held: Held) -> models.Template:
 def station(setting: Setting, held: Held) -> models.Template:
     """Return the template of all stations, where they differ by their number only."""
     arguments = ("--station", tag("inputs.parameters.station"), "--stations", tag("inputs.parameters.stations"))
-    template = _trained(setting, "station", ("station", "stations"), arguments, held)
-    return template.model_copy(update={"retry_strategy": _station_retry(setting)})
+    return _trained(setting, "station", ("station", "stations"), arguments, held)
 
 
 def own_station(setting: Setting, number: int, stations: int, held: Held) -> models.Template:
     """Return the template of one station, whose volumes are its own."""
     arguments = ("--station", str(number), "--stations", str(stations))
     template = _trained(setting, "station", (), arguments, held)
-    return template.model_copy(update={"name": f"station-{number}", "retry_strategy": _station_retry(setting)})
+    return template.model_copy(update={"name": f"station-{number}"})
 
 
 def report(setting: Setting) -> models.Template:
@@ -96,24 +95,25 @@ def pod_patch(setting: Setting) -> str:
     return json.dumps(patch)
 
 
-def _station_retry(setting: Setting) -> models.RetryStrategy:
-    return retry(setting.cluster.retries * _STATION_RETRIES)
-
-
 def _trained(
     setting: Setting, component: str, names: Sequence[str], arguments: Sequence[str], held: Held
 ) -> models.Template:
     data = attached(setting.cluster.data, held)
     words = (component, "--experiment", setting.name, *arguments, *data.options)
-    placement = setting.cluster.placement
+    placement, retries = setting.cluster.placement, setting.cluster.retries
+    environment = []
+    if component == "station":
+        retries *= _STATION_RETRIES
+        # The last one stops the run when it cannot go on: the other stations would wait for it for ever.
+        environment.append(models.EnvVar(name="MODELHOPPER_MOST_RETRIES", value=str(retries)))
     return models.Template(
         name=component,
         metadata=_metadata(component, placement.labels, placement.annotations),
         inputs=inputs(*names) if names else None,
-        container=training(setting, Work(TRAINER, words, mounts=data.mounts)),
+        container=training(setting, Work(TRAINER, words, environment, data.mounts)),
         volumes=data.volumes or None,
         pod_spec_patch=pod_patch(setting),
-        retry_strategy=retry(setting.cluster.retries),
+        retry_strategy=retry(retries),
     )
 
 

@@ -42,13 +42,13 @@ def cancel(
     """Stop a run, wherever it is going on. Nothing that was done is lost, and `resume` goes on."""
     from modelhopper.steering import cancel_run, cancelled
 
-    run = _run(name, store, cluster)
+    # First of all, and whatever the store says: a Workflow may wait that has not told it yet.
+    stopped = [] if cluster is None else _stop_workflows(name, cluster)
+    run = _run(name, store, cluster, is_known=bool(stopped))
     was_cancelled = run.reader.is_cancelled()
     if not cancel_run(run.reader, reason):
-        typer.echo(f"{run.name} is complete; there is nothing to cancel.")
+        typer.echo(f"{run.name} is complete; there is nothing {'more ' if stopped else ''}to cancel.")
         return
-    if cluster is not None:
-        _stop_workflows(run.name, cluster)
     again = f"{run.name} was cancelled before. " if was_cancelled else ""
     typer.echo(again + cancelled(run.reader.store, run.name))
 
@@ -87,19 +87,24 @@ def resume(
     tell_end(job.store, run.name, trained(job, form), quiet=quiet)
 
 
-def _run(name: str, store: str | None, cluster: Path | None) -> Run:
-    from modelhopper.results import find_run
+def _run(name: str, store: str | None, cluster: Path | None, *, is_known: bool = False) -> Run:
+    """Return the run; one that is known to be there, although the store may not have heard of it, without a look."""
+    from modelhopper.results import Run, find_run
+    from modelhopper_contract.stores import open_store
 
     if store is None and cluster is not None:
         from modelhopper.documents import load_cluster
 
         store = load_cluster(cluster).store
-    return find_run(name, store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    url = store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+    return Run(open_store(url), name) if is_known and "/" not in name else find_run(name, url)
 
 
-def _stop_workflows(experiment: str, file: Path) -> None:
+def _stop_workflows(name: str, file: Path) -> list[str]:
     from modelhopper.documents import load_cluster
     from modelhopper_scheduler.submitting import stop
 
+    experiment = name.rstrip("/").rpartition("/")[2]  # it may be given with its place
     stopped = stop(load_cluster(file), experiment)
     typer.echo(f"Stopped {', '.join(stopped)}." if stopped else f"No Workflow of {experiment} is going on.")
+    return stopped

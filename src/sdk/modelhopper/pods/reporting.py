@@ -50,7 +50,10 @@ def _unfinished(ending: Ending, say: Callable[[str], None]) -> ExitCode:
     if following > 0:
         say(f"The next of {following} more Workflows goes on.")
         return ExitCode.DONE
-    say("Not every configuration has ended: pods gave up. Submit again to go on; nothing that was done is lost.")
+    say(
+        "Not every configuration has ended: pods gave up, or not all hops had room in this Workflow. Submit again to "
+        "go on; nothing that was done is lost."
+    )
     return ExitCode.PERMANENT
 
 
