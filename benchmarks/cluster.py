@@ -1,10 +1,11 @@
 """What a hop costs on the current cluster, in each shape: where the time of every pod goes.
 
-python benchmarks/cluster.py EXPERIMENT.yaml --cluster cluster.yaml [--shapes hop convoy station] [--write]
+python benchmarks/cluster.py benchmarks/hop.yaml --cluster cluster.yaml [--chains 2] [--convoy 2] [--write]
 
-Take an experiment with no more configurations than there are GPUs, so that no pod waits for one, and nothing else on
-the cluster. Kubernetes tells times in whole seconds, so a figure is a mean over many pods. --write puts the table into
-docs/cluster.md.
+The experiment lists its configurations (search method `list`), at least CHAINS x CONVOY. So many of them take part that
+CHAINS pods train at once: as many as there are GPUs, and cores, at most, so that no pod waits for another. Nothing else
+should run on the cluster. Kubernetes tells times in whole seconds, so a figure is a mean over many pods. --write puts
+the table into docs/cluster.md.
 """
 
 import argparse
@@ -32,10 +33,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--cluster", type=Path, required=True)
-    parser.add_argument("--shapes", nargs="+", default=["hop", "convoy", "station"])
+    parser.add_argument("--chains", type=int, default=2)
+    parser.add_argument("--convoy", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    rows = [row(shape, *measured(given.experiment, given.cluster, shape)) for shape in given.shapes]
+    rows = [row(shape, *measured(given, shape)) for shape in ("hop", "convoy", "station")]
     head = ["shape", "pods", "hops", *PARTS, "a pod in all", "per hop, beside training"]
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *[f"| {' | '.join(each)} |" for each in rows]]
     print("\n".join(table))
@@ -58,23 +60,27 @@ def row(shape, pods, hops):
     return [shape, str(len(pods)), str(hops), *figures, f"{whole:.1f} s", f"{beside:.2f} s"]
 
 
-def measured(experiment, cluster, shape):
+def measured(given, shape):
     """Run the experiment in one shape; return the times of each pod that trains, and the number of hops."""
+    experiment, cluster = given.experiment, given.cluster
     value = yaml.safe_load(experiment.read_text())
+    some = given.chains * (given.convoy if shape == "convoy" else 1)
+    value["search"]["configurations"] = value["search"]["configurations"][:some]
     value["name"] = f"{value['name'][:30]}-{shape}-{int(time.time()) % 100000}"
     namespace = yaml.safe_load(cluster.read_text()).get("namespace", "default")
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=experiment.parent) as file:
         yaml.safe_dump(value, file, sort_keys=False)
         file.flush()
         command = ["modelhopper", "submit", file.name, "--cluster", str(cluster), "--shape", shape]
-        subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], check=True)
+        command += ["--convoy", str(given.convoy)]
+        program = Path(sys.executable).parent / command[0]
+        said = subprocess.run([program, *command[1:]], check=True, capture_output=True, text=True).stderr
         pods, logs = followed(namespace, value["name"])
     trains = [pod for pod in pods.values() if component(pod) in ("hop", "station") and pod["metadata"]["name"] in logs]
     times = {pod["metadata"]["name"]: durations(pod, logs[pod["metadata"]["name"]]) for pod in trains}
     for before, after in followers(trains):
         times[before["metadata"]["name"]]["reaction"] = created(after) - finished(before)
-    hops = sum(len(re.findall(r"\bhops? \d+", log)) for log in logs.values())
-    return list(times.values()), max(1, hops)
+    return list(times.values()), int(re.search(r"([\d,]+) hops", said)[1].replace(",", ""))
 
 
 def followed(namespace, name):
