@@ -17,9 +17,10 @@ from modelhopper_contract.errors import StoreUnavailable
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
-from modelhopper_trainer import pod as trainer
-from modelhopper_trainer import station, vigil, workshop
-from modelhopper_trainer.pod import Surroundings
+from modelhopper_trainer import station, workshop
+from modelhopper_trainer.pod import process as trainer
+from modelhopper_trainer.pod import vigil
+from modelhopper_trainer.pod.process import Surroundings
 from modelhopper_trainer.workshop import Tools, Workshop
 from tests.argo.pods import PodRun
 from tests.argo.processes import ProcessRunner

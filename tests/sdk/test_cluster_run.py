@@ -12,7 +12,7 @@ from modelhopper_contract.cancellation import cancel, go_on
 from modelhopper_contract.cluster import Cluster
 from modelhopper_contract.errors import Cancelled, ModelhopperError
 from modelhopper_contract.stores.memory import MemoryStore
-from modelhopper_scheduler.submitting import WorkflowState
+from modelhopper_scheduler.workflow_api import WorkflowState
 from tests.sdk.synthetic import SyntheticRun, whole_run
 
 Turn = tuple[str, Callable[[], object]]
@@ -36,7 +36,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch, *turns: Turn) -> ClusterRun:
             happens()
         return [WorkflowState("iris-1", now, "", ""), WorkflowState("another", "Failed", "", "")]
 
-    monkeypatch.setattr("modelhopper_scheduler.submitting.states", states)
+    monkeypatch.setattr("modelhopper_scheduler.workflow_api.states", states)
     monkeypatch.setattr(following, "pause_until", lambda _: lambda _: None)
     return ClusterRun(Cluster(store="s3://modelhopper/runs"), "iris", ["iris-1"])
 

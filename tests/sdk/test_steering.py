@@ -201,7 +201,7 @@ def test_workflows_are_stopped_where_a_cluster_is_given(
         asked.append((cluster.namespace, experiment))
         return ["iris-x"]
 
-    monkeypatch.setattr("modelhopper_scheduler.submitting.stop", stop)
+    monkeypatch.setattr("modelhopper_scheduler.workflow_api.stop", stop)
     assert main(["cancel", "iris", "--cluster", cluster, "--store", "runs"]) == 0
     assert capsys.readouterr().out.startswith("Stopped iris-x.\nCancelled; ")
     assert asked == [("ours", "iris")]
@@ -236,5 +236,5 @@ def test_the_store_is_the_clusters_unless_one_is_given(
     cluster: str, s3_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(cluster).write_text(f"store: {s3_url}\n")
-    monkeypatch.setattr("modelhopper_scheduler.submitting.stop", lambda *_: [])
+    monkeypatch.setattr("modelhopper_scheduler.workflow_api.stop", lambda *_: [])
     assert f"{s3_url} has no experiment `iris`" in complaint(capsys, "cancel", "iris", "--cluster", cluster)

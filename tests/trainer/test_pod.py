@@ -18,11 +18,11 @@ from modelhopper_contract.records import Failure, Outcome
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler.conduct import restore
-from modelhopper_trainer import vigil
-from modelhopper_trainer.pod import Surroundings, main
+from modelhopper_trainer.pod import vigil
+from modelhopper_trainer.pod.process import Surroundings, main
+from modelhopper_trainer.pod.suspects import Suspect
+from modelhopper_trainer.pod.vigil import Bell
 from modelhopper_trainer.station import Station
-from modelhopper_trainer.suspects import Suspect
-from modelhopper_trainer.vigil import Bell
 from modelhopper_trainer.workshop import Workshop
 from tests.trainer.small_run import SEARCH, Mortal, SmallRun
 
@@ -338,7 +338,7 @@ def test_a_cancelled_run_stops_before_it_begins(run: SmallRun, store: MemoryStor
 def test_a_cancelled_run_stops_between_two_tokens(
     run: SmallRun, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelhopper_trainer.marker._PERIOD_S", 0.0)
+    monkeypatch.setattr("modelhopper_trainer.pod.marker._PERIOD_S", 0.0)
     seen = Interleaved(store)
     seen.before["put checkpoints"] = lambda: cancel(store, "small")
     assert pod(run, seen, "station", "--station", 0, "--stations", 3) == 130
@@ -485,7 +485,7 @@ def test_the_last_line_says_where_the_time_went(
 def test_nothing_printed_is_lost(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import os
 
-    from modelhopper_trainer.recording import Recording
+    from modelhopper_trainer.pod.recording import Recording
 
     with Recording(tmp_path / "log") as recording:
         recording.say("first")

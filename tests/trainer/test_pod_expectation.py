@@ -17,7 +17,7 @@ from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.tokens import held
-from modelhopper_trainer.expectation import can_come, open_evaluations
+from modelhopper_trainer.pod.expectation import can_come, open_evaluations
 from modelhopper_trainer.publishing import Publisher
 from tests.scheduler.planned import configuration, runs, specification
 

@@ -11,7 +11,7 @@ import pytest
 
 from modelhopper_contract.stores import listen, open_store
 from modelhopper_contract.stores.memory import MemoryStore
-from modelhopper_trainer.vigil import Bell
+from modelhopper_trainer.pod.vigil import Bell
 from tests.servers import server_kind, use_server
 
 Answer = Callable[["Handler"], None]

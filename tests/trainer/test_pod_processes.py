@@ -21,7 +21,7 @@ from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.submission import Bundle, Submission
 from modelhopper_scheduler.conduct import restore
-from modelhopper_trainer.suspects import Suspect
+from modelhopper_trainer.pod.suspects import Suspect
 from tests.trainer.small_run import SEARCH, SmallRun
 
 pytestmark = pytest.mark.xdist_group("killing")
@@ -130,7 +130,7 @@ def test_a_pod_told_to_stop_in_a_hop_ends_at_once_and_loses_nothing(
 
 STUCK = """
 import time
-from modelhopper_trainer.termination import Termination
+from modelhopper_trainer.pod.termination import Termination
 
 ending = Termination()
 ending.at_end(lambda: time.sleep(600))  # a store that gives no answer

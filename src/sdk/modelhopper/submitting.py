@@ -21,7 +21,7 @@ from modelhopper_contract.stores import open_store
 from modelhopper_contract.submission import read_submission
 
 if TYPE_CHECKING:
-    from modelhopper_scheduler.submitting import WorkflowState
+    from modelhopper_scheduler.workflow_api import WorkflowState
 
 
 class Argo:
@@ -57,7 +57,7 @@ def submit(proposed: Proposal, *, dry_run: bool = False) -> list[str]:
     ConflictError when the store is known to hold another experiment of this name.
     """
     from modelhopper_scheduler.render import fits
-    from modelhopper_scheduler.submitting import create
+    from modelhopper_scheduler.workflow_api import create
 
     if proposed.contents is not None and not fits(proposed.contents.encode()):
         if not dry_run:
@@ -144,7 +144,7 @@ class ClusterRun(Run):
 
     def _is_over(self) -> bool:
         """Say whether no Workflow is going on; raise ModelhopperError when one has failed."""
-        from modelhopper_scheduler.submitting import states
+        from modelhopper_scheduler.workflow_api import states
 
         own = [one for one in states(self.cluster, self.name) if one.name in self.workflows]
         _raise_failure(self.name, own)
@@ -158,7 +158,7 @@ def wait_for(
 
     It asks the Kubernetes API only, so this machine need not reach the store.
     """
-    from modelhopper_scheduler.submitting import wait
+    from modelhopper_scheduler.workflow_api import wait
 
     over = wait(cluster, experiment, workflows, on_change)
     _raise_failure(experiment, over)

@@ -12,7 +12,7 @@ from modelhopper_contract.errors import UserError
 if TYPE_CHECKING:
     from modelhopper.proposing import Proposal
     from modelhopper_contract.cluster import Cluster
-    from modelhopper_scheduler.submitting import WorkflowState
+    from modelhopper_scheduler.workflow_api import WorkflowState
 
 File = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment's file.", show_default=False)]
 ClusterFile = Annotated[Path, typer.Option("--cluster", help="What the cluster is like.")]
@@ -137,7 +137,7 @@ def stage(
     if not submit:
         _write(to_yaml(documents), out)
         return
-    from modelhopper_scheduler.submitting import create
+    from modelhopper_scheduler.workflow_api import create
 
     typer.echo(f"Submitted to namespace {chosen.namespace}: {', '.join(create(chosen, documents))}")
 

@@ -102,7 +102,7 @@ def _run(name: str, store: str | None, cluster: Path | None, *, is_known: bool =
 
 def _stop_workflows(name: str, file: Path) -> list[str]:
     from modelhopper.documents import load_cluster
-    from modelhopper_scheduler.submitting import stop
+    from modelhopper_scheduler.workflow_api import stop
 
     experiment = name.rstrip("/").rpartition("/")[2]  # it may be given with its place
     stopped = stop(load_cluster(file), experiment)

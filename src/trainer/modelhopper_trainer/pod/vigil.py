@@ -13,8 +13,8 @@ from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import listen
-from modelhopper_trainer.expectation import can_come, open_evaluations
-from modelhopper_trainer.marker import Marker
+from modelhopper_trainer.pod.expectation import can_come, open_evaluations
+from modelhopper_trainer.pod.marker import Marker
 
 _SHORTEST_WAIT_S = 0.02
 _GROWTH = 1.3

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from modelhopper_contract.log_lines import last_lines
-from modelhopper_trainer import forwarder
+from modelhopper_trainer.pod import forwarder
 
 _MOST_BYTES = 4 << 20  # of a log in the store
 _PARTING_S = 2.0

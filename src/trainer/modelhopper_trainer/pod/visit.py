@@ -11,8 +11,8 @@ from modelhopper_contract.records import Configuration, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.tokens import training_token
+from modelhopper_trainer.pod.telling import ended
 from modelhopper_trainer.station import Station
-from modelhopper_trainer.telling import ended
 
 
 class Visit:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from modelhopper_contract.cluster import Cluster
-from modelhopper_scheduler import submitting
-from modelhopper_scheduler.submitting import WorkflowState, wait
+from modelhopper_scheduler import workflow_api
+from modelhopper_scheduler.workflow_api import WorkflowState, wait
 
 CLUSTER = Cluster(store="s3://modelhopper/runs")
 
@@ -21,7 +21,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *looks: Sequence[tuple[str, str]]) 
         assert (cluster, experiment) == (CLUSTER, "iris")
         return [WorkflowState(name, phase, "", "") for name, phase in next(left)]
 
-    monkeypatch.setattr(submitting, "states", states)
+    monkeypatch.setattr(workflow_api, "states", states)
 
 
 def waited(names: Sequence[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -1,4 +1,4 @@
-"""`python -m modelhopper_trainer.pod hop|evaluate|station`: the pods of a Workflow that train.
+"""The process in a pod that trains, from its command line to its exit code.
 
 A hop pod is a station for one visit: station SHARD of as many stations as there are shards. An evaluate pod does what
 evaluations are left at a shard. A station pod serves until nothing can come to it any more.
@@ -11,8 +11,6 @@ well would leave thousands of logs that nobody reads. The exit code is an `ExitC
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,13 +27,13 @@ from modelhopper_contract.records import Split
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
-from modelhopper_trainer.durations import Durations, TimedStore, process_age_s
-from modelhopper_trainer.marker import Marker
 from modelhopper_trainer.notices import quiet_start
-from modelhopper_trainer.recording import Recording
-from modelhopper_trainer.suspects import Retry, Suspects
-from modelhopper_trainer.telling import told
-from modelhopper_trainer.termination import Termination
+from modelhopper_trainer.pod.durations import Durations, TimedStore
+from modelhopper_trainer.pod.marker import Marker
+from modelhopper_trainer.pod.recording import Recording
+from modelhopper_trainer.pod.suspects import Retry, Suspects
+from modelhopper_trainer.pod.telling import told
+from modelhopper_trainer.pod.termination import Termination
 
 if TYPE_CHECKING:  # they import TensorFlow
     from modelhopper_trainer.station import Station
@@ -199,7 +197,7 @@ class Pod:
     def _stay(
         self, store: Store, specification: Specification, hear: Callable[[Event], None], marker: Marker
     ) -> ExitCode:
-        from modelhopper_trainer.vigil import Bell, Vigil  # noqa: PLC0415 -- only here
+        from modelhopper_trainer.pod.vigil import Bell, Vigil  # noqa: PLC0415 -- only here
 
         stations = self._given.stations
         bell = Bell(store, self._names.inbox(self._number))
@@ -211,7 +209,7 @@ class Pod:
     def _visit(
         self, store: Store, specification: Specification, hear: Callable[[Event], None], marker: Marker
     ) -> ExitCode:
-        from modelhopper_trainer.visit import Visit  # noqa: PLC0415 -- only here
+        from modelhopper_trainer.pod.visit import Visit  # noqa: PLC0415 -- only here
 
         numbers: Sequence[int] = self._given.configurations
         visit = Visit(store, specification, self._number, self.say, marker.is_there)
@@ -298,13 +296,3 @@ def _data(text: str) -> tuple[Split, str]:
         if split == known and pattern:
             return known, pattern
     raise argparse.ArgumentTypeError(f"`{text}` is not training=PATTERN or validation=PATTERN")
-
-
-if __name__ == "__main__":
-    ending = Termination()
-    ending.listen()
-    found = Surroundings(os.environ, termination=ending, age_s=process_age_s())
-    exit_code = main(sys.argv[1:], found)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_code)  # everything is written, and TensorFlow's own way out takes as long as some hops
