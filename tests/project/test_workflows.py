@@ -12,6 +12,11 @@ from tests.argo.tags import TAG
 from tests.project import rendered
 
 NOT_RENDERED = {"cluster.yaml", "ci-job.yaml"}
+# Which module reads the command line of `python -m MODULE`.
+PARSERS = {
+    "modelhopper_trainer.pod": "modelhopper_trainer.pod.process",
+    "modelhopper.pods": "modelhopper.pods.__main__",
+}
 
 
 @pytest.mark.parametrize("name", rendered.texts())
@@ -34,7 +39,7 @@ def test_every_pod_takes_its_arguments(name: str) -> None:
 
 def _check_arguments(container: dict[str, Any]) -> None:
     module = container["command"][-1]
-    parser = import_module(module if module.endswith(".pod") else f"{module}.__main__")._parser()
+    parser = import_module(PARSERS[module])._parser()
     time = "2026-01-02T03:04:05Z"
     parser.parse_args([TAG.sub(time if "Timestamp" in word else "1", word) for word in container["args"]])
 
