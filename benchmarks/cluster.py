@@ -26,6 +26,7 @@ from measure import ROOT
 
 MARKER = "<!-- figures: written by `python benchmarks/cluster.py --write`, until the next heading -->"
 PARTS = ("schedule", "start", "import", "pull", "train", "push", "rest", "end", "reaction")
+TIMES = re.compile(r"^times (\{.*\})$", re.MULTILINE)
 POLL_S = 0.5
 
 
@@ -92,7 +93,9 @@ def followed(namespace, name):
             key = pod["metadata"]["name"]
             pods[key] = pod
             if key not in logs and terminated(pod, "main"):
-                logs[key] = text(namespace, "logs", key, "-c", "main")
+                log = text(namespace, "logs", key, "-c", "main")
+                if TIMES.search(log):  # it can still be on its way
+                    logs[key] = log
         if over and all(phase in ("Succeeded", "Failed", "Error") for phase in over):
             print(f"{name}: {', '.join(over)}", file=sys.stderr)
             return pods, logs
@@ -101,7 +104,7 @@ def followed(namespace, name):
 
 def durations(pod, log):
     """Return where a pod's time went, in seconds."""
-    said = json.loads(re.search(r"^times (\{.*\})$", log, re.MULTILINE)[1])
+    said = json.loads(TIMES.search(log)[1])
     inside = {part: said[f"{part}_s"] for part in ("import", "pull", "train", "push")}
     main = terminated(pod, "main")
     scheduled = next(each for each in pod["status"]["conditions"] if each["type"] == "PodScheduled")
@@ -163,8 +166,9 @@ def kubectl(namespace, *arguments):
 
 
 def text(namespace, *arguments):
-    done = subprocess.run(["kubectl", "-n", namespace, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout
+    command = ["kubectl", "-n", namespace, *arguments]
+    # The log of a pod that has just gone cannot be had, and all else is asked again.
+    return subprocess.run(command, capture_output=True, text=True, check=arguments[0] != "logs").stdout
 
 
 if __name__ == "__main__":
