@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from modelhopper.defaults import STORE_VARIABLE
 from modelhopper_contract.errors import ExitCode, ModelhopperError, UserError
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
 
-STORE_VARIABLE = "MODELHOPPER_STORE"
 BUNDLE_VARIABLE = "MODELHOPPER_BUNDLE"
 
 
