@@ -13,8 +13,9 @@ from modelhopper_contract.manifest import Input, Manifest, Output, Shard
 from modelhopper_contract.records import Split
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.submission import Bundle, Submission
-from modelhopper_scheduler import render, search
+from modelhopper_scheduler import render
 from modelhopper_scheduler.render.plan import Plan
+from modelhopper_scheduler.searches.configurations import configurations as expanded
 from tests.project import tree
 
 FOLDER = tree.ROOT / "workflows"
@@ -67,7 +68,7 @@ def submission(**changes: Any) -> Bundle:
     specification = Specification(
         experiment=experiment, folder="/experiment", shards=4, validation_shards=1, digests=files
     )
-    chosen = tuple(search.configurations(experiment))
+    chosen = tuple(expanded(experiment))
     made = Submission(specification=specification, configurations=chosen, manifests=manifests, files=files)
     return Bundle(made, {"models.py": MODELS})
 

@@ -9,7 +9,7 @@ import pytest
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.experiment import Experiment, validated
 from modelhopper_contract.records import Configuration
-from modelhopper_scheduler.search import configurations, varying
+from modelhopper_scheduler.searches.configurations import configurations, varying
 from tests.scheduler.planned import experiment_value
 
 

@@ -13,7 +13,7 @@ from modelhopper_contract.names import Names
 from modelhopper_contract.records import Failure, History, HopRecord, Outcome, Stay
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
-from modelhopper_scheduler.search import configurations
+from modelhopper_scheduler.searches.configurations import configurations
 
 BEGAN_S = 1_700_000_000.0
 TRAIN_S, OVERHEAD_S = 2.0, 0.5  # of every stay, and stays follow each other without a break

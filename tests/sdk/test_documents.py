@@ -13,7 +13,7 @@ import modelhopper
 from modelhopper.documents import located, locating, read_document, read_experiment
 from modelhopper.syntax import Loader
 from modelhopper_contract.errors import SpecError, UserError
-from modelhopper_scheduler.search import configurations
+from modelhopper_scheduler.searches.configurations import configurations
 
 EXPERIMENT = """\
 name: iris

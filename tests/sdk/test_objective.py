@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelhopper.metrics import check_objective
 from modelhopper_contract.errors import SpecError
+from modelhopper_contract.metrics import check_objective
 from modelhopper_contract.records import Configuration
 
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from modelhopper.metrics import is_lower_better
 from modelhopper.results import Run, open_run
 from modelhopper_contract.errors import UserError
+from modelhopper_contract.metrics import is_lower_better
 from modelhopper_contract.store import Entry
 from modelhopper_contract.stores.directory import DirectoryStore
 from modelhopper_contract.stores.memory import MemoryStore

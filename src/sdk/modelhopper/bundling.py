@@ -10,7 +10,7 @@ from modelhopper_contract.errors import SpecError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.submission import Bundle, Submission
-from modelhopper_scheduler.search import configurations
+from modelhopper_scheduler.searches.configurations import configurations
 from modelhopper_trainer.places import refuse_absolute
 
 

@@ -55,7 +55,7 @@ class Experiment(contract.Experiment):
 
     def configurations(self) -> list[Configuration]:
         """Return the configurations that a run trains, numbered from 1, without duplicates."""
-        from modelhopper_scheduler.search import configurations
+        from modelhopper_scheduler.searches.configurations import configurations
 
         return configurations(self)
 

@@ -13,8 +13,8 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from modelhopper.display.words import duration
-from modelhopper.metrics import flat, recorded, values
 from modelhopper.tables import Column, Table, number
+from modelhopper_contract.metrics import flat, recorded, values
 from modelhopper_contract.records import History, Split, Stay
 
 _SPLITS: tuple[Split, ...] = ("validation", "training")

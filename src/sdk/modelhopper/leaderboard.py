@@ -11,8 +11,8 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from modelhopper.display.words import duration
-from modelhopper.metrics import Metric, flat, recorded, values
 from modelhopper.tables import Column, Table, number
+from modelhopper_contract.metrics import Metric, flat, recorded, values
 from modelhopper_contract.records import Configuration, Failure, History, Outcome, Split
 from modelhopper_contract.specification import Specification
 
@@ -123,7 +123,7 @@ def make_rows(
     train_s: Mapping[int, float],
 ) -> list[Row]:
     """Join what the store holds about each configuration."""
-    from modelhopper_scheduler.search import varying
+    from modelhopper_scheduler.searches.configurations import varying
 
     settings = varying(configurations)
     found = []

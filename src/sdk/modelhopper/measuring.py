@@ -22,7 +22,7 @@ from modelhopper_contract.messages import Built, Ended, Event, Prepare, Problem,
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.engines.devices import station_gpus
-from modelhopper_scheduler.search import configurations
+from modelhopper_scheduler.searches.configurations import configurations
 
 _MODULE = "modelhopper_trainer.timing"
 _MOST = 3  # configurations: a look before a run, and not a benchmark

@@ -10,11 +10,11 @@ from typing import Any
 
 from modelhopper.bundling import bundle
 from modelhopper.display.forecast_table import STATED, headline, hop_line, table
-from modelhopper.metrics import check_objective
 from modelhopper_contract.addresses import is_url
 from modelhopper_contract.cluster import Cluster
 from modelhopper_contract.errors import SpecError, UserError
 from modelhopper_contract.experiment import Experiment
+from modelhopper_contract.metrics import check_objective
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.submission import Bundle, Submission
 from modelhopper_scheduler.forecast import Forecast, Workload, choose, forecasts

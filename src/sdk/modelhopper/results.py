@@ -13,17 +13,17 @@ from modelhopper.candidate import Candidate
 from modelhopper.defaults import DEFAULT_STORE
 from modelhopper.history import RunHistory, make_history, train_seconds
 from modelhopper.leaderboard import Leaderboard, Row, leaderboard, make_rows
-from modelhopper.metrics import Metric, choose, recorded
 from modelhopper.reading import Reader, experiment_names
 from modelhopper.status import Status, make_status, make_status_of_submission
 from modelhopper.steering import cancel_run, make_resumable
 from modelhopper_contract.errors import ObjectNotFound, UserError
+from modelhopper_contract.metrics import Metric, choose, recorded
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.records import Stay
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
-from modelhopper_scheduler import search
+from modelhopper_scheduler.searches.configurations import configurations
 
 if TYPE_CHECKING:
     from modelhopper.running import EngineName
@@ -185,7 +185,7 @@ class Run:
     def _submitted(self) -> Status:
         submission, submitted_s = self.reader.submission()
         specification = submission.specification
-        count = len(search.configurations(specification.experiment))
+        count = len(configurations(specification.experiment))
         return make_status_of_submission(specification, count, submitted_s, is_cancelled=self.reader.is_cancelled())
 
     def _leaderboard(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelhopper.defaults import DEFAULT_STORE
-from modelhopper.metrics import check_objective
 from modelhopper.specify import specified
 from modelhopper.steering import cancelled
 from modelhopper_contract.cancellation import go_on
@@ -21,6 +20,7 @@ from modelhopper_contract.errors import Cancelled, UserError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.messages import Event
+from modelhopper_contract.metrics import check_objective
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
@@ -33,7 +33,7 @@ from modelhopper_scheduler.engines.devices import station_gpus
 from modelhopper_scheduler.engines.engine import Engine
 from modelhopper_scheduler.exclusion import exclusive
 from modelhopper_scheduler.lookout import Lookout
-from modelhopper_scheduler.search import configurations
+from modelhopper_scheduler.searches.configurations import configurations
 from modelhopper_trainer.notices import without_notices
 
 EngineName = Literal["local", "inline"]

@@ -30,7 +30,7 @@ def configs(experiment: File) -> None:
     """List the configurations of an experiment, before anything runs."""
     from modelhopper.command.listing import listing
     from modelhopper.documents import locating, read_document, read_experiment
-    from modelhopper_scheduler.search import configurations
+    from modelhopper_scheduler.searches.configurations import configurations
 
     document = read_document(experiment)
     read = read_experiment(document)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelhopper.display.bench import Bench
-from modelhopper.metrics import Metric, choose, recorded
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Idle, Started, Trained
+from modelhopper_contract.metrics import Metric, choose, recorded
 from modelhopper_contract.records import Configuration, History, Outcome
 from modelhopper_contract.ring import Ring
 

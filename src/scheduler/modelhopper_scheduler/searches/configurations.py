@@ -1,4 +1,4 @@
-"""Searches: which configurations to train. Grid and list answer once, before anything runs."""
+"""From what a search chooses to configurations as they run: defaults filled in, checked, numbered and named."""
 
 from __future__ import annotations
 
