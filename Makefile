@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON, as in make environment PYTHON=python3.12")'
 	@echo "Making $(VENV) with $(EXTRAS); the first time downloads TensorFlow, about 600 MB"
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV) || { echo "The venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),cluster,test,dev,examples,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),cluster,search,test,dev,examples,bench]'
 	@touch $@
 
 iris: environment  ## Train twelve configurations on the iris data: the shortest whole run

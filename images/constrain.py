@@ -23,7 +23,7 @@ HEADER = "# Written by images/constrain.py; do not edit.\n"
 def main() -> None:
     """Resolve the CPU and the GPU image, the second with the versions of the first, so that the two agree."""
     extras = PROJECT["project"]["optional-dependencies"]
-    core = [*PROJECT["project"]["dependencies"], *TOOLS]
+    core = [*PROJECT["project"]["dependencies"], *extras["search"], *TOOLS]
     cpu = resolved([*core, *extras["cpu"]])
     same = [f"{name}=={version}" for name, version in cpu.items() if name != "tensorflow-cpu"]
     versions = cpu | resolved([*same, *extras["gpu"]])

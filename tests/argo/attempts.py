@@ -42,7 +42,14 @@ class Attempts:
             self._place[name] = 1
 
     async def execute(self, container: Container) -> Node:
-        """Run the container to its end; the node returned is a Pod, or the Retry that holds the pods."""
+        """Run the container to its end; the node returned is a Pod, or the Retry that holds the pods.
+
+        A mutex of the template is held from before the first pod until after the last.
+        """
+        async with self._holding(container):
+            return await self._all(container)
+
+    async def _all(self, container: Container) -> Node:
         strategy = container.template.get("retryStrategy")
         if strategy is None:
             return await self._pod(container, container.name, container.scope, container.parent)
@@ -52,6 +59,18 @@ class Attempts:
         fixed = {key: value for key, value in strategy.items() if key != "expression"}
         decided = replaced(fixed, container.scope, f"template '{container.template['name']}', retryStrategy")
         return await self._retried(container, retry, {**strategy, **decided})
+
+    @asynccontextmanager
+    async def _holding(self, container: Container) -> AsyncIterator[None]:
+        where, owner = f"template '{container.template['name']}', synchronization", object()
+        wanted = container.template.get("synchronization", {}).get("mutexes", [])
+        names = tuple(replaced(mutex["name"], container.scope, where) for mutex in wanted)
+        turn = self._cluster.mutexes.join(owner, names)
+        try:
+            await turn.wait()
+            yield
+        finally:
+            self._cluster.mutexes.leave(owner)
 
     async def _retried(self, container: Container, retry: Node, strategy: Mapping[str, Any]) -> Node:
         attempts: list[Node] = []
@@ -86,7 +105,11 @@ class Attempts:
         if stays is _is_last_retry:
             scope = {key: value for key, value in scope.items() if not _is_last_retry(key)}
         known = {**scope, "pod.name": identity.name, "node.name": name}
-        parts = {key: value for key, value in container.template.items() if key not in ("inputs", "retryStrategy")}
+        parts = {
+            key: value
+            for key, value in container.template.items()
+            if key not in ("inputs", "retryStrategy", "synchronization")
+        }
         template = replaced(parts, known, where, stays)
         specification = dict(self._run.workflow.specification)
         specification["volumes"] = replaced(specification.get("volumes", []), known, "spec.volumes")

@@ -82,6 +82,7 @@ PLACEMENT = {
     "serviceAccountName": NO_EFFECT,
     "tolerations": NO_EFFECT,
 }
+SYNCHRONIZATION = {"mutexes": [{"name": str}]}
 COMMON_TEMPLATE = {"name": str, "inputs": {"parameters": [INPUT]}}
 STEPS_TEMPLATE = COMMON_TEMPLATE | {"steps": [[STEP]], "metadata": METADATA, "parallelism": int, "failFast": bool}
 CONTAINER_TEMPLATE = (
@@ -94,6 +95,7 @@ CONTAINER_TEMPLATE = (
         "podSpecPatch": str,
         "priorityClassName": NO_EFFECT,
         "retryStrategy": RETRY,
+        "synchronization": SYNCHRONIZATION,
         "volumes": [VOLUME],
     }
 )
@@ -109,7 +111,7 @@ SPECIFICATION = PLACEMENT | {
     "podPriorityClassName": NO_EFFECT,
     "priority": int,
     "podSpecPatch": str,
-    "synchronization": {"mutexes": [{"name": str}]},
+    "synchronization": SYNCHRONIZATION,
     "templates": [dict],  # each is checked as what it is
     "ttlStrategy": NO_EFFECT,
     "volumes": [VOLUME],

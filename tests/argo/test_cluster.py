@@ -87,6 +87,14 @@ def test_of_those_that_wait_for_a_mutex_the_highest_priority_goes_on_first() -> 
     assert first.ended < second.begun < second.ended < last.begun
 
 
+def test_a_template_with_a_mutex_runs_once_at_a_time() -> None:
+    locked = pod("a") | {"synchronization": {"mutexes": [{"name": "m-{{workflow.name}}"}]}}
+    with FakeArgo(ok, max_pods=8) as argo:
+        run = argo.run_to_end(workflow(steps("main", [step("a", withSequence={"count": "5"})]), locked))
+        assert run.count("Pod", phase="Succeeded") == 5
+        assert argo.most_at_once() == 1
+
+
 def test_a_workflow_can_refer_to_a_template() -> None:
     template = workflow(pod("a", ["x"]), parameters={"x": "1"})
     template |= {"kind": "WorkflowTemplate", "metadata": {"name": "shared"}}

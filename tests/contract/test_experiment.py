@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from modelhopper_contract.errors import SpecError
-from modelhopper_contract.experiment import Compile, Data, Experiment, Explicit, Fit, Grid, Model, validated
+from modelhopper_contract.experiment import Compile, Data, Experiment, Fit, Model, validated
+from modelhopper_contract.searches import Explicit, Grid
 from tests.scheduler.planned import experiment_value
 
 
@@ -45,24 +46,29 @@ def grid(**space: Any) -> dict[str, Any]:
         ({"models": {}}, "at least 1 item", ("models",)),
         (
             {"search": {"method": "gird", "space": {}}},
-            "`gird` is not a search method: use grid or list. Did you mean",
-            ("search",),
+            "`gird` is not a search method: use grid, list, random, hyperband",
+            ("search", "method"),
         ),
-        ({"search": {"space": {}}}, "a search needs a `method`: use grid or list", ("search",)),
+        ({"search": {"method": "gird", "space": {}}}, "Did you mean `grid`?", ("search", "method")),
+        ({"search": {"space": {}}}, "a search needs a `method`: use grid, list, random", ("search",)),
         (
             grid(learning_rate=[1]),
             "`learning_rate` is not something that can vary: use model, optimizer",
-            ("search", "space"),
+            ("search", "space", "learning_rate"),
         ),
-        (grid(bach_size=[1]), "Did you mean `batch_size`?", ("search", "space")),
-        (grid(batch_size=[]), "`batch_size` has no values: give at least one", ("search", "space")),
-        (grid(optimizer=[{}]), "`optimizer` has an empty dictionary among its values", ("search", "space")),
+        (grid(bach_size=[1]), "Did you mean `batch_size`?", ("search", "space", "bach_size")),
+        (grid(batch_size=[]), "`batch_size` has no values: give at least one", ("search", "space", "batch_size")),
+        (
+            grid(optimizer=[{}]),
+            "`optimizer` has an empty dictionary among its values",
+            ("search", "space", "optimizer", 0),
+        ),
         ({"search": {"method": "grid", "space": [1]}}, "a space is a mapping", ("search", "space")),
         ({"search": {"method": "list", "configurations": []}}, "at least 1 item", ("search", "configurations")),
         (
             {"search": {"method": "list", "configurations": [{"modl": 1}]}},
             "Did you mean `model`?",
-            ("search", "configurations"),
+            ("search", "configurations", 0, "modl"),
         ),
         ({"iterations": 2, "evaluate_every": 3}, "evaluate_every is 3, and there are only 2 iterations", ()),
         ({"iterations": 0}, "greater than 0, but 0 was given", ("iterations",)),

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from modelhopper.proposing import proposal
 from modelhopper_contract.cluster import Cluster, Mounts
 from modelhopper_contract.digest import digest_bytes
 from modelhopper_contract.experiment import Experiment
@@ -15,7 +16,7 @@ from modelhopper_contract.specification import Specification
 from modelhopper_contract.submission import Bundle, Submission
 from modelhopper_scheduler import render
 from modelhopper_scheduler.render.plan import Plan
-from modelhopper_scheduler.searches.configurations import configurations as expanded
+from modelhopper_scheduler.searches.making import planned, search_of
 from tests.project import tree
 
 FOLDER = tree.ROOT / "workflows"
@@ -26,6 +27,10 @@ def mlp(layers: int = 2) -> keras.Model:
     hidden = [keras.layers.Dense(10, activation="relu") for _ in range(layers)]
     return keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3, activation="softmax")])
 """
+HYPERBAND: dict[str, Any] = {
+    "search": {"method": "hyperband", "space": {"model": ["small", "deep"], "batch_size": {"linear": [4, 16]}}},
+    "iterations": 9,
+}
 
 
 def texts() -> dict[str, str]:
@@ -40,6 +45,8 @@ def texts() -> dict[str, str]:
         "iris-station-arcs.yaml": _iris(claims, "station", stations=2),
         "iris-station-mig.yaml": _iris(_shared(fetch), "station", stations=8, devices=gpu),
         "iris-hop-split.yaml": _iris(fetch, "hop", configurations=30),
+        "iris-hyperband-hop.yaml": _iris(claims, "hop", search=HYPERBAND),
+        "iris-hyperband-station.yaml": _iris(_on_cpus(fetch), "station", devices={"kind": "cpu"}, search=HYPERBAND),
         "workflowtemplate.yaml": render.to_yaml([render.workflow_template(fetch)]),
         "stage.yaml": _stage(claims),
     }
@@ -68,15 +75,25 @@ def submission(**changes: Any) -> Bundle:
     specification = Specification(
         experiment=experiment, folder="/experiment", shards=4, validation_shards=1, digests=files
     )
-    chosen = tuple(expanded(experiment))
+    search = search_of(specification)
+    specification = specification.model_copy(update={"rungs": tuple(search.rungs) if search else ()})
+    chosen = tuple(planned(specification))
     made = Submission(specification=specification, configurations=chosen, manifests=manifests, files=files)
     return Bundle(made, {"models.py": MODELS})
 
 
 def _iris(
-    cluster: Cluster, shape: Any, *, devices: Any = None, configurations: int = 12, convoy: int = 1, stations: int = 4
+    cluster: Cluster,
+    shape: Any,
+    *,
+    devices: Any = None,
+    configurations: int = 12,
+    convoy: int = 1,
+    stations: int = 4,
+    search: dict[str, Any] | None = None,
 ) -> str:
-    bundle = submission(devices=devices or {})
+    bundle = submission(devices=devices or {}, **(search or {}))
+    specification = bundle.submission.specification
     plan = Plan(
         experiment="iris",
         shape=shape,
@@ -85,9 +102,10 @@ def _iris(
         configurations=configurations,
         shards=4,
         validation_shards=1,
-        hops=40,
+        hops=specification.ring.hops,
+        expected=proposal(bundle.submission, cluster).plan.expected,
     )
-    return render.to_yaml(render.workflows(plan, cluster, bundle.submission.specification, bundle.encode()))
+    return render.to_yaml(render.workflows(plan, cluster, specification, bundle.encode()))
 
 
 def _stage(cluster: Cluster) -> str:

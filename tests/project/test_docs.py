@@ -13,7 +13,7 @@ import yaml
 from markdown_it.token import Token
 
 from modelhopper_contract.cluster import Cluster
-from modelhopper_contract.experiment import Part
+from modelhopper_contract.part import Part
 from tests.project import tree
 
 DECISIONS = tree.ROOT / "docs/decisions"

@@ -73,10 +73,11 @@ def test_every_install_is_pinned_or_of_our_own_wheel(image: str) -> None:
 def test_the_scheduler_has_no_tensorflow() -> None:
     text = dockerfile("scheduler")
     instructions = "\n".join(line for line in text.splitlines() if not line.startswith("#")).lower()
-    assert "optional-dependencies" not in instructions
+    assert re.findall(r'"optional-dependencies"\]\["(\w+)"\]', instructions) == ["search"]
     assert "extras" not in instructions
-    core = {normal(one) for one in tree.project()["dependencies"]}
-    assert not {name for name in core if name.startswith(("tensorflow", "keras"))}
+    project = tree.project()
+    installed = {normal(one) for one in [*project["dependencies"], *project["optional-dependencies"]["search"]]}
+    assert not {name for name in installed if name.startswith(("tensorflow", "keras"))}
 
 
 def test_the_constraints_pin_each_dependency_once() -> None:
@@ -90,7 +91,8 @@ def test_the_constraints_cover_what_the_images_ask_for() -> None:
     """pyproject.toml may gain a dependency; then images/constrain.py must run again."""
     project = tree.project()
     extras = project["optional-dependencies"]
-    asked = {normal(one) for one in [*project["dependencies"], *extras["cpu"], *extras["gpu"], "hatchling", "pip"]}
+    held = [one for extra in ("cpu", "gpu", "search") for one in extras[extra]]
+    asked = {normal(one) for one in [*project["dependencies"], *held, "hatchling", "pip"]}
     assert asked <= {line.split("==")[0] for line in constraints()}
 
 
@@ -98,7 +100,7 @@ def test_the_constraints_satisfy_the_lower_bounds() -> None:
     pinned = dict(line.split("==") for line in constraints())
     project = tree.project()
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["cpu"], *extras["gpu"]]:
+    for requirement in [*project["dependencies"], *extras["cpu"], *extras["gpu"], *extras["search"]]:
         for bound in re.findall(r">=([\d.]+)", requirement):
             assert numbers(pinned[normal(requirement)]) >= numbers(bound), requirement
 

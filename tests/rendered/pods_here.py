@@ -72,12 +72,12 @@ class PodsHere(ProcessRunner):
 
 def _called(module: str, arguments: list[str], env: Mapping[str, str], fate: Fate | None) -> int:
     try:
-        if module == "modelhopper.pods":
-            return pods(arguments, env)
-        assert module == "modelhopper_trainer.pod", module
         store: Store | None = None
         if fate is not None:
             store = Mortal(open_store(env[trainer.STORE_VARIABLE]), fate.changes)
+        if module == "modelhopper.pods":
+            return pods(arguments, env, store)
+        assert module == "modelhopper_trainer.pod", module
         return trainer.main(arguments, Surroundings(env, store=store))
     except SystemExit as exit_:  # of argparse
         return int(exit_.code or 0)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from modelhopper_contract.checkpoint import to_bytes
+from modelhopper_contract.ending import give_up
 from modelhopper_contract.errors import ConflictError, SpecError, StoreUnavailable
 from modelhopper_contract.messages import Built, Event
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration, HopRecord, Outcome
+from modelhopper_contract.records import Configuration, Failure, HopRecord, Outcome
 from modelhopper_contract.ring import Stations
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.tokens import training_token
-from modelhopper_scheduler.conduct import conduct
+from modelhopper_scheduler.conduct import begun, conduct
 from modelhopper_scheduler.engines.engine import OnEvent
 from tests.scheduler.planned import configuration, specification
 from tests.trainer.small_run import Mortal
@@ -57,9 +58,12 @@ class FakeEngine:
             for one in configurations
         ]
 
-    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:
+    def serve(self, specification: Specification, is_over: Callable[[], bool], on_event: OnEvent) -> None:
         assert self.is_inside
-        self.served.append(set(unfinished))
+        assert not is_over()
+        numbers = {int(entry.name.split("/")[-1][:-5]) for entry in self.store.list(NAMES.configurations())}
+        ended = {int(entry.name.split("/")[-1][:-5]) for entry in self.store.list(NAMES.outcomes())}
+        self.served.append(numbers - ended)
 
 
 def nobody_listens(event: Event) -> None:
@@ -159,6 +163,26 @@ def test_more_iterations_are_refused_unless_asked_for() -> None:
     assert content(store) == before
 
 
+@pytest.mark.parametrize("changed", [{"evaluate_every": 2}, {"objective": "loss"}])
+def test_what_early_stopping_has_counted_cannot_be_changed(changed: dict[str, Any]) -> None:
+    store = MemoryStore()
+    begin(store, specification(early_stopping=2))
+    with pytest.raises(ConflictError, match="Give it another name, or remove that folder"):
+        begin(store, specification(iterations=5, early_stopping=2, **changed), extend=True)
+    assert begun(specification(iterations=5, early_stopping=2), store, extend=True)
+
+
+def test_a_configuration_that_has_ended_is_not_given_up() -> None:
+    store, names = MemoryStore(), Names("planned")
+    stopped = Outcome(configuration=1, state="stopped", hops=2, trained=6)
+    store.put(names.outcome(1), stopped.to_json())
+    store.put(names.evaluation_token(0, 1, 3), b"{}")
+    failure = Failure(reason="killed", hop=6, shard=None, station=0, traceback=None, output=None)
+    assert give_up(store, names, 1, failure) == stopped
+    assert Outcome.from_json(store.get(names.outcome(1))) == stopped
+    assert store.list(names.inbox()) == []
+
+
 def test_fewer_iterations_are_refused_also_with_extend() -> None:
     store = MemoryStore()
     begin(store, specification(iterations=5))
@@ -180,6 +204,30 @@ def test_extending_lets_finished_configurations_go_on_and_failed_ones_rest() -> 
     assert Specification.from_json(store.get(NAMES.specification())) == longer
     assert [e.name for e in store.list(NAMES.inbox()) if "00001-train-00000009" in e.name]
     assert store.list(NAMES.outcome(2))
+
+
+@pytest.mark.parametrize("changes", range(12))
+def test_an_extension_killed_anywhere_deals_the_same_offsets(changes: int) -> None:
+    """Whoever comes later is dealt a shard by what those before cost, whether it was put before the kill or after."""
+
+    class Costly(FakeEngine):
+        def prepare(self, *given: Any) -> list[Built]:
+            return [one.model_copy(update={"cost": 1.0 + one.configuration // 4 * 0.2}) for one in super().prepare(*given)]
+
+    def extended(store: Store, count: int) -> None:
+        conduct(specification(2), planned(count), store, Costly(store), nobody_listens)
+
+    whole, store = MemoryStore(), MemoryStore()
+    for each in (whole, store):
+        extended(each, 2)
+    extended(whole, 7)
+    try:
+        extended(Mortal(store, changes), 7)
+    except StoreUnavailable:
+        extended(store, 7)
+    assert {e.name: store.get(e.name) for e in store.list(NAMES.configurations())} == {
+        e.name: whole.get(e.name) for e in whole.list(NAMES.configurations())
+    }
 
 
 def test_a_problem_leaves_nothing_begun() -> None:

@@ -14,6 +14,7 @@ from modelhopper_contract.records import Configuration, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler import lookout
+from modelhopper_scheduler.conduct import Work
 from modelhopper_scheduler.engines.engine import OnEvent
 from modelhopper_scheduler.engines.inline import InlineEngine
 from modelhopper_scheduler.lookout import Lookout
@@ -106,7 +107,8 @@ def serve(cancelled_after: int) -> CountingStation:
         return None
 
     with InlineEngine(make_station, lambda: bool(made) and made[0].steps >= cancelled_after) as engine:
-        engine.serve(specification(), {1, 2, 3, 4, 5}, nobody_listens)
+        work = Work({1, 2, 3, 4, 5}, nobody_listens)
+        engine.serve(specification(), work.is_over, work.hear)
     return made[0]
 
 

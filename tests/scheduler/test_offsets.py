@@ -58,7 +58,7 @@ def test_every_configuration_has_an_offset_on_the_ring(costs: dict[int, float], 
 
 
 def test_offsets_know_nothing_of_stations() -> None:
-    assert list(inspect.signature(offsets).parameters) == ["costs", "shards"]
+    assert list(inspect.signature(offsets).parameters) == ["costs", "shards", "loads"]
 
 
 @given(st.integers(1, 12), shards)

@@ -17,13 +17,14 @@ from modelhopper_contract.manifest import Manifest, Shard
 from modelhopper_contract.ring import Stations
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler import render
-from modelhopper_scheduler.render.plan import Plan
+from modelhopper_scheduler.render.plan import MOST_RUNGS, Expected, Plan
 from tests.argo.tags import replaced
 from tests.scheduler.planned import specification
 
 CLAIMS = {"training": {"claims": "train-{shard}"}, "validation": {"claims": "valid-{shard}", "path": "v"}}
 ONE_CLAIM = {"training": {"claim": "data"}, "validation": {"claim": "data", "path": "validation/{shard}"}}
 PLACES: list[dict[str, Any]] = [{}, CLAIMS, ONE_CLAIM]
+JUDGED = Expected(legs=20, hops=200, depth=3)
 TRAINING = {"hop", "evaluate", "station"}
 
 
@@ -36,9 +37,9 @@ def rendered(
     where: Cluster | None = None,
     bundle: str = "",
     spec: Specification | None = None,
-    **numbers: int,
+    **numbers: Any,
 ) -> list[dict[str, Any]]:
-    values = {
+    values: dict[str, Any] = {
         "convoy": 3,
         "stations": 3,
         "configurations": 12,
@@ -69,6 +70,9 @@ def variables(template: dict[str, Any]) -> dict[str, Any]:
 def everything() -> list[dict[str, Any]]:
     found = [
         one for data in PLACES for shape in ("hop", "convoy", "station") for one in rendered(shape, cluster(data=data))
+    ]
+    found += [
+        one for shape in ("hop", "convoy", "station") for one in rendered(shape, cluster(data=CLAIMS), expected=JUDGED)
     ]
     found += [render.workflow_template(cluster(data=data)) for data in PLACES]
     return found + rendered("station", cluster(data=CLAIMS), stations=2) + staged(cluster(data=CLAIMS))
@@ -196,6 +200,38 @@ def test_a_chain_stays_above_argos_limit_of_recursion(hops: int) -> None:
     assert -(-hops // length) <= 90
 
 
+@pytest.mark.parametrize("hops", [1, 12, 13, 900, 1000])
+def test_chains_that_follow_from_each_other_stay_above_argos_limit_of_recursion(hops: int) -> None:
+    [document] = rendered(hops=hops, configurations=1, most_pods=1010, expected=JUDGED)
+    length = len(templates(document)["leg"]["steps"]) - 1
+    # The experiment, the rungs in each other, the legs in each other, a hop.
+    assert 1 + MOST_RUNGS + -(-hops // length) + 1 < 100
+    judge = templates(document)["judge"]["container"]["args"]
+    assert judge[judge.index("--most-rungs") + 1] == str(MOST_RUNGS)
+
+
+def test_one_judge_of_an_experiment_works_at_a_time_and_none_waits_for_another_experiment() -> None:
+    [document] = rendered(expected=JUDGED)
+    lock = templates(document)["judge"]["synchronization"]
+    assert lock == {"mutexes": [{"name": "modelhopper-planned.judge"}]}
+    installed = templates(render.workflow_template(cluster()))["judge"]["synchronization"]
+    assert replaced(installed, {"workflow.parameters.experiment": "planned"}, "") == lock
+
+
+@pytest.mark.parametrize("stations", [2, 3])
+def test_a_judge_stays_beside_the_stations(stations: int) -> None:
+    [document] = rendered("station", cluster(data=CLAIMS), stations=stations, expected=JUDGED)
+    beside = templates(document)["experiment"]["steps"][1]
+    judge = next(step for step in beside if step["template"] == "judge")
+    assert judge["arguments"]["parameters"] == [{"name": "stations", "value": str(stations)}]
+    assert "mutexes" not in json.dumps(templates(document)["judge"])
+
+
+def test_an_experiment_of_which_all_is_known_has_no_judge() -> None:
+    for shape in ("hop", "convoy", "station"):
+        assert "judge" not in json.dumps(rendered(shape))
+
+
 def test_pods_of_cpus_ask_for_no_gpu_and_hide_those_that_are_there() -> None:
     spec = specification(devices={"kind": "cpu", "threads": 2})
     [document] = rendered(spec=spec)
@@ -241,7 +277,8 @@ def test_retries_use_nothing_that_argo_3_6_does_not_know() -> None:
             strategy = template["retryStrategy"]
             assert strategy["backoff"].keys() == {"duration", "factor"}
             assert "affinity" not in strategy
-            assert strategy["limit"] == ("50" if component == "station" else "5")
+            stays = component == "station" or "preside" in template["container"]["args"]
+            assert strategy["limit"] == ("50" if stays else "5")
 
 
 # Go's reader of YAML, which kubectl and Argo have, takes more for numbers than PyYAML does.

@@ -7,11 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhopper_contract.errors import UserError
-from modelhopper_scheduler.render.plan import MOST_PODS, Plan, Windows
+from modelhopper_scheduler.render.plan import MOST_PODS, Expected, Plan, Windows
 
 
-def plan(shape: Any = "hop", **changes: int) -> Plan:
-    values = {"convoy": 3, "stations": 4, "configurations": 12, "shards": 4, "validation_shards": 1, "hops": 40}
+def plan(shape: Any = "hop", **changes: Any) -> Plan:
+    values: dict[str, Any] = {
+        "convoy": 3,
+        "stations": 4,
+        "configurations": 12,
+        "shards": 4,
+        "validation_shards": 1,
+        "hops": 40,
+    }
     return Plan(experiment="iris", shape=shape, **{**values, **changes})
 
 
@@ -73,3 +80,18 @@ def test_stations_are_one_workflow_without_chains() -> None:
 def test_too_many_pods_at_once_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"need 1,00\d pods at once, and a Workflow has at most 1,000"):
         plan(**changes).windows()
+
+
+def test_a_search_that_fits_is_one_workflow_and_a_chain_of_it_may_go_all_the_way() -> None:
+    search = plan(expected=Expected(legs=22, hops=312, depth=3))
+    assert search.windows() == Windows(1, 0, 40)
+    assert search.pods() == 312 + 22 * (4 + 1) + 2
+    assert plan("station", expected=Expected(22, 312, 3)).pods() == 4 + 3
+
+
+@pytest.mark.parametrize(
+    ("expected", "workflows"),
+    [(Expected(legs=100, hops=498, depth=4), 1), (Expected(100, 499, 4), 3), (Expected(10, 10, 31), 3)],
+)
+def test_a_search_with_more_pods_or_rungs_than_fit_has_workflows_to_spare(expected: Expected, workflows: int) -> None:
+    assert plan(expected=expected).windows().workflows == workflows

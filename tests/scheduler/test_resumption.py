@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.names import Names, checkpoint_number
-from modelhopper_contract.records import Configuration
+from modelhopper_contract.records import Configuration, Outcome
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.resumption import Progress, due_tokens, stale_checkpoints
@@ -127,6 +127,28 @@ def test_a_configuration_without_checkpoint_and_outcome_is_told() -> None:
             progress({Names("planned").checkpoint(1, 0)}),
             1,
         )
+
+
+def test_with_early_stopping_every_evaluated_iteration_may_be_the_best() -> None:
+    made, names = specification(shards=2, iterations=4, early_stopping=2), Names("planned")
+    hops = {names.checkpoint(1, hop) for hop in (0, 2, 3, 4, 5)}
+    there = progress(hops | {names.history(1, 1), names.history(1, 2)})
+    assert stale_checkpoints(made, there) == {names.checkpoint(1, 0), names.checkpoint(1, 3)}
+
+
+def test_with_early_stopping_the_outcome_says_which_checkpoint_stays() -> None:
+    made, names = specification(shards=2, iterations=4, early_stopping=2), Names("planned")
+    hops = {names.checkpoint(1, hop) for hop in (2, 4, 6, 7)}
+    there = progress(hops | {names.history(1, one) for one in (1, 2, 3)} | {names.outcome(1)})
+    ended = {1: Outcome(configuration=1, state="stopped", hops=2, trained=6)}
+    assert stale_checkpoints(made, there, ended) == hops - {names.checkpoint(1, 2)}
+
+
+def test_with_early_stopping_the_last_evaluation_is_done_again_to_say_how_a_configuration_stands() -> None:
+    made, names = specification(shards=2, iterations=4, early_stopping=2), Names("planned")
+    there = progress({names.checkpoint(1, 2), names.checkpoint(1, 5), names.history(1, 1), names.history(1, 2)})
+    found = due_tokens(made, [configuration(1)], there, 1)
+    assert sorted((token.action, token.hop) for token in found.values()) == [("evaluate", 2), ("train", 5)]
 
 
 def test_all_metrics_without_an_outcome_are_completed_by_evaluating_the_last_again() -> None:

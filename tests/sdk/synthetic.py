@@ -79,6 +79,14 @@ class SyntheticRun:
             self.evaluated(number, iteration, **metrics)
         self._ended(Outcome(configuration=number, state="finished", hops=ring.hops))
 
+    def stopped(self, number: int, iteration: int, result: int, reason: str = "no better", **metrics: float) -> None:
+        """Let a configuration be stopped after an iteration, with another one's weights for a result."""
+        self.trained(number, result * self.shards)
+        for at in range(1, iteration + 1):
+            self.evaluated(number, at, **{key: value if at == result else value / 2 for key, value in metrics.items()})
+        hops, trained = result * self.shards, iteration * self.shards
+        self._ended(Outcome(configuration=number, state="stopped", hops=hops, trained=trained, reason=reason))
+
     def failed(self, number: int, hop: int, reason: str = "loss is NaN", **details: Any) -> None:
         """Let a configuration have failed at a hop."""
         self.trained(number, hop)

@@ -17,7 +17,8 @@ from modelhopper.command.schema import cluster_schema, experiment_schema
 from modelhopper.documents import load_cluster
 from modelhopper_contract.cluster import Cluster
 from modelhopper_contract.errors import CorruptObject, SpecError, StoreUnavailable
-from modelhopper_contract.experiment import CHOICE_KEYS, Experiment
+from modelhopper_contract.experiment import Experiment
+from modelhopper_contract.spaces import CHOICE_KEYS
 from tests.sdk.conftest import Work
 
 Said = pytest.CaptureFixture[str]
@@ -136,13 +137,45 @@ def test_configs_lists_what_varies_and_counts_hops(work: Work, capsys: Said) -> 
     assert lines[0].split() == ["configuration", "optimizer", "learning_rate", "batch_size"]
     assert lines[3].split() == ["3", "Adam", "1e-05", "8"]
     assert lines[6].split() == ["6", "SGD", "32"]
-    assert lines[-1] == "iris: 6 configurations, 2 iterations, 2 shards: 24 hops"
+    assert lines[-1] == "iris: 6 configurations, 2 iterations, 2 shards: 24 hops, 12 model-iterations"
+
+
+def test_configs_tells_what_is_left_out_of_several_searches(work: Work, capsys: Said) -> None:
+    grid = {"method": "grid", "space": {"batch_size": [8, 32]}}
+    rate = {"name": "SGD", "learning_rate": {"log": [0.001, 0.1]}}
+    random = {"method": "random", "configurations": 3, "space": {"optimizer": [rate]}}
+    assert main(["configs", work.experiment(search=[grid, grid, random])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:6]] == ["1", "2", "3", "4", "5"]
+    assert lines[-2:] == [
+        "2 of 7 say the same as others, and are left out",
+        "iris: 5 configurations, 2 iterations, 2 shards: 20 hops, 10 model-iterations",
+    ]
+
+
+def test_a_mistake_in_a_space_is_told_with_its_line(work: Work, capsys: Said) -> None:
+    Path("ranges.yaml").write_text(RANGES)
+    assert complaint(capsys, "configs", "ranges.yaml").startswith("ranges.yaml:10: search.space: `learning_rate`: ")
+
+
+RANGES = """\
+name: ranges
+data: {train: data/train}
+models: {small: models.py:mlp}
+search:
+  method: random
+  configurations: 3
+  space:
+    optimizer:
+    - {name: Adam, learning_rate: {log: [0.001, 0.1]}}
+    - {name: SGD, learning_rate: {log: [0.1, 0.001]}}
+"""
 
 
 def test_configs_needs_no_packed_data(work: Work, capsys: Said) -> None:
     assert main(["configs", work.experiment(data={"train": "nowhere"})]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("2 configurations; the hops are not known yet: ")
+    assert last.startswith("2 configurations, 4 model-iterations; the hops are not known yet: ")
     assert "nowhere does not exist" in last
 
 

@@ -304,3 +304,46 @@ def test_a_terminal_shows_the_preparation() -> None:
     progress = after(begun(), [(104, Built(configuration=1))])
     assert picture(progress, 105)[0].rstrip() == "  built 1 of 3 configurations, 5.0 s"
     assert picture(progress, 105, is_stopping=True)[0].rstrip() == "  stopping; what is done is safe"
+
+
+def stopped(number: int, hops: int, trained: int) -> Ended:
+    outcome = Outcome(configuration=number, state="stopped", hops=hops, trained=trained, reason="no better")
+    return Ended(outcome=outcome)
+
+
+def test_the_hops_that_a_stopped_configuration_will_not_do_are_not_waited_for() -> None:
+    progress = after(begun(), [(101, trained(0, 1, 0, 12)), (102, stopped(1, 4, 12))])
+    assert (progress.hops_done, progress.hops, progress.stopped) == (12, 92, 1)
+    assert hops(progress, 102) == "hops 12 of 92, 1 stopped"
+    assert summary(progress).startswith("0 of 3 finished, 1 stopped")
+
+
+def test_a_stopped_configuration_counts_with_its_result() -> None:
+    events: list[tuple[float, Event]] = [
+        (101, evaluated(2, 1, 0.6)),
+        (102, evaluated(1, 1, 0.9)),
+        (103, evaluated(1, 2, 0.5)),
+    ]
+    progress = after(begun(), events)
+    assert progress.best == (2, 0.6)
+    progress = after(progress, [(104, stopped(1, 4, 8))])
+    assert progress.best == (1, 0.9)
+    assert after(progress, [(105, evaluated(1, 3, 0.1))]).best == (1, 0.9)
+
+
+def test_an_end_that_is_told_twice_is_said_once() -> None:
+    progress, pace = begun(), Pace()
+    said = []
+    for at_s, event in enumerate([stopped(1, 4, 12), stopped(1, 4, 12), failed(2, 3), failed(2, 3)], start=110):
+        now = progress.heard(event, at_s)
+        lines, pace = told(progress, now, event, pace)
+        said += [line for line in lines if line.startswith("configuration")]
+        progress = now
+    assert said == ["configuration 1 stopped: no better", "configuration 2 failed at hop 3: loss is NaN"]
+
+
+def test_while_a_search_decides_nobody_says_how_much_time_is_left() -> None:
+    decided: Any = Earlier(is_decided=False)
+    progress = after(begun(earlier=decided), [(200, finished(n)) for n in (1, 2, 3)])
+    assert not progress.is_complete
+    assert progress.left_s(200) is None

@@ -11,15 +11,20 @@ from typing import Any
 import pytest
 
 from modelhopper.pods.beginning import Task, begin_pod
+from modelhopper.pods.judging import preside_pod
 from modelhopper.pods.reporting import Ending, report_pod
-from modelhopper_contract.cancellation import cancel
-from modelhopper_contract.errors import Cancelled, ConflictError, ExitCode, StoreUnavailable
-from modelhopper_contract.store import Store
+from modelhopper_contract.cancellation import cancel, is_cancelled
+from modelhopper_contract.errors import Cancelled, ConflictError, CorruptObject, ExitCode, StoreUnavailable
+from modelhopper_contract.names import Names
+from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.submission import Bundle, Submission
+from modelhopper_scheduler.searches.making import first_turn, planned, search_of
+from tests.scheduler.test_judging import specification
 from tests.sdk.synthetic import SyntheticRun, whole_run
 from tests.trainer.small_run import Mortal
 
+PLANNED = Names("planned")
 LONGER: dict[str, Any] = {"iterations": 6}
 
 
@@ -82,6 +87,76 @@ def test_a_workflow_does_not_go_on_with_what_was_cancelled_after_it_was_made(tmp
         begin(store, tmp_path, bundle(), datetime(2020, 1, 1, tzinfo=UTC))
     begin(store, tmp_path, bundle(), datetime(2100, 1, 1, tzinfo=UTC))
     assert not store.list("iris/cancelled.json")
+
+
+# --- the judge beside stations ----------------------------------------------------------------------------------------
+
+
+def searched(store: Store) -> None:
+    """Let a search have begun of which nobody has arrived."""
+    spec = specification("halving")
+    search = search_of(spec)
+    assert search is not None
+    store.put(PLANNED.specification(), spec.to_json())
+    turn = first_turn(spec, search)
+    store.put(PLANNED.turn(0), turn.to_json())
+    for one in planned(spec):
+        store.put(PLANNED.configuration(one.number), one.to_json())
+
+
+@pytest.mark.parametrize(
+    ("retries", "is_stopped"), [({}, False), ({"MODELHOPPER_RETRIES": "2", "MODELHOPPER_MOST_RETRIES": "2"}, True)]
+)
+def test_a_judge_that_nobody_starts_again_stops_the_stations(retries: dict[str, str], is_stopped: bool) -> None:
+    store = MemoryStore()
+    searched(store)
+    with pytest.raises(StoreUnavailable):
+        preside_pod(Unsteady(store), "planned", 2, retries, lambda _: None)
+    assert is_cancelled(store, "planned") == is_stopped
+
+
+def test_a_judge_killed_within_its_last_turn_puts_what_follows_from_it_when_it_is_started_again() -> None:
+    store = MemoryStore()
+    run_search(specification("halving"), store)
+    names = [entry.name for entry in store.list(PLANNED.outcomes())]
+    ended = [one for one in read_turns(store, PLANNED)[-1].decisions if isinstance(one, Stop)]
+    assert ended or True
+    before = {name: store.get(name) for name in names}
+    for stop in ended:
+        store.delete(PLANNED.outcome(stop.configuration))
+    assert preside_pod(store, "planned", 3, {}, lambda _: None) is ExitCode.DONE
+    assert {entry.name: store.get(entry.name) for entry in store.list(PLANNED.outcomes())} == before
+
+
+def test_a_judge_that_cannot_read_the_log_stops_the_stations() -> None:
+    store = MemoryStore()
+    searched(store)
+    store.put(PLANNED.turn(1), b"not a turn")
+    with pytest.raises(CorruptObject):
+        preside_pod(store, "planned", 2, {}, lambda _: None)
+    assert is_cancelled(store, "planned")
+
+
+def test_a_judge_ends_when_the_run_is_cancelled_or_no_search_judges() -> None:
+    store = MemoryStore()
+    searched(store)
+    cancel(store, "planned")
+    with pytest.raises(Cancelled):
+        preside_pod(store, "planned", 2, {}, lambda _: None)
+    whole_run(store)
+    assert preside_pod(store, "iris", 2, {}, lambda _: None) is ExitCode.DONE
+
+
+class Unsteady(Mortal):
+    """A store that takes what cancels a run, and does not answer a look for those that have arrived."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, 99)
+
+    def list(self, prefix: str) -> list[Entry]:
+        if prefix == PLANNED.outcomes():
+            raise StoreUnavailable("no answer")
+        return super().list(prefix)
 
 
 # --- report -----------------------------------------------------------------------------------------------------------

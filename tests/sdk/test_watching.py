@@ -50,8 +50,9 @@ def nothing() -> None:
 
 def submit(store: Store, **changes: Any) -> Submission:
     """Leave in the store what an experiment leaves that was submitted and has not begun."""
-    specification = SyntheticRun(MemoryStore(), **changes).specification
-    submission = Submission(specification=specification, configurations=(), manifests={}, files={})
+    run = SyntheticRun(MemoryStore(), **changes)
+    chosen = tuple(run.configurations)
+    submission = Submission(specification=run.specification, configurations=chosen, manifests={}, files={})
     store.put(NAMES.submission(), submission.to_json())
     return submission
 
@@ -124,7 +125,7 @@ def test_a_followed_run_looks_like_one_of_ones_own() -> None:
 
     first = look(Reader(store, "iris"), run.specification)
     earlier = Earlier(first.done, first.histories, first.outcomes)
-    display = display_of_followed("iris", run.configurations, run.specification.ring, None, earlier, "quiet")
+    display = display_of_followed(run.specification, run.configurations, earlier, "quiet")
     with pytest.raises(Cancelled):
         Follower(Reader(store, "iris"), run.specification, display, first, show).follow()
     console = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, color_system=None)

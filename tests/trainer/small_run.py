@@ -21,7 +21,7 @@ from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler.conduct import restore
 from modelhopper_scheduler.offsets import offsets
-from modelhopper_scheduler.searches.configurations import configurations
+from modelhopper_scheduler.searches.making import planned
 from modelhopper_trainer.device import configure
 from modelhopper_trainer.packing import pack
 from modelhopper_trainer.station import Station
@@ -149,7 +149,8 @@ def experiment_in(folder: Path, shards: int = 3, **changes: Any) -> tuple[Specif
         "seed": 7,
     }
     experiment: Experiment = validated(Experiment, {**value, **changes})
-    return specify(experiment, folder), configurations(experiment)
+    specification = specify(experiment, folder)
+    return specification, planned(specification)
 
 
 @dataclass

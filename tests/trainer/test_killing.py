@@ -124,6 +124,22 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert results(folder, store) == expected
 
 
+def test_a_killed_run_with_early_stopping_ends_the_same(tmp_path: Path) -> None:
+    from tests.trainer.test_early_stopping import CHANGES, ends
+    from tests.trainer.test_early_stopping import finish as finish_small
+
+    small, expected = SmallRun.prepare(tmp_path, **CHANGES), MemoryStore()
+    small.begin(expected)
+    finish_small(small, expected, 1, "evaluate")
+    store = str(tmp_path / "runs")
+    with start(tmp_path, store, CHANGES) as first:
+        read_until(first, "trained", 14)
+        kill_everything(first)
+    with start(tmp_path, store, CHANGES) as again:
+        assert again.communicate()[0].endswith("finished\n")
+    assert ends(small, open_store(store)) == ends(small, expected)
+
+
 @pytest.mark.parametrize("model", ["deadly", "deadly_evaluation"])
 def test_a_configuration_that_kills_its_station_again_and_again_fails_alone(tmp_path: Path, model: str) -> None:
     deadly = {"model": model, "optimizer": {"name": "SGD", "learning_rate": 0.1}}

@@ -359,6 +359,14 @@ def test_a_second_kill_at_the_same_hop_ends_the_configuration(run: SmallRun, las
     assert hop(run, store, 1, 1) == 3
 
 
+def test_one_that_a_search_lets_start_later_is_to_blame_before_it_has_any_checkpoint(run: SmallRun) -> None:
+    store = begun(run)
+    store.delete(NAMES.checkpoint(1, 0))
+    leave_suspect(store, "hop-00001", 1, 0)
+    hop(run, store, 0, 1, 2, MODELHOPPER_RETRIES="2", MODELHOPPER_LAST_EXIT_CODE="137")
+    assert outcome(store, 1).state == "failed"
+
+
 @pytest.mark.parametrize(
     ("retries", "last", "hop_then"),
     [("0", "137", 0), ("2", "143", 0), ("2", "-1", 0), ("2", "137", 3)],

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelhopper_contract.decisions import Arrival, Start, Stop, Turn
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.messages import Event
 from modelhopper_contract.names import Names, checkpoint_number
@@ -17,7 +18,9 @@ from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.tokens import held
+from modelhopper_trainer.pod import vigil
 from modelhopper_trainer.pod.expectation import can_come, open_evaluations
+from modelhopper_trainer.pod.marker import Marker
 from modelhopper_trainer.publishing import Publisher
 from tests.scheduler.planned import configuration, runs, specification
 
@@ -132,6 +135,54 @@ def test_a_lost_checkpoint_is_said_instead_of_waited_for() -> None:
     simulation.store.delete(simulation.names.checkpoint(1, 0))
     with pytest.raises(CorruptObject, match="configuration 1 has neither a checkpoint nor an outcome"):
         simulation.expecting([1])
+
+
+# --- under a search that judges ---------------------------------------------------------------------------------------
+
+
+def left(store: MemoryStore, spec: Specification, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Say whether station 1 of 2 leaves when its inbox is empty."""
+    monkeypatch.setattr(vigil, "_FIRST_CHECK_S", 0.0)
+    monkeypatch.setattr(vigil.Bell, "wait", lambda *_: None)
+    inbox = Names(spec.experiment.name).inbox(1)
+    one = vigil.Vigil(store, spec, (1, 2), vigil.Bell(store, inbox), Marker(store, spec.experiment.name))
+    one.wait(0)
+    return one.is_over()
+
+
+def searched(*turns: Turn) -> tuple[MemoryStore, Specification]:
+    """Return a store with a log, and configuration 1 at its first rung, evaluated."""
+    search = {"method": "halving", "configurations": 2, "eta": 2, "space": {"batch_size": [4, 8]}}
+    spec = specification(shards=2, validation_shards=0, search=search, iterations=2)
+    spec = spec.model_copy(update={"rungs": (1, 2)})
+    store, names = MemoryStore(), Names(spec.experiment.name)
+    store.put(names.configuration(1), configuration(1).to_json())
+    store.put(names.checkpoint(1, 2), b"state")
+    store.put(names.history(1, 1), b"{}")
+    for turn in turns:
+        store.put(names.turn(turn.order), turn.to_json())
+    return store, spec
+
+
+START = Start(configuration=1, choice={}, until=1, reason="")
+ARRIVAL = Arrival(configuration=1, iteration=1, value=0.5)
+
+
+def test_a_station_stays_until_a_search_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not left(*searched(), monkeypatch)
+    assert not left(*searched(Turn(order=0, arrival=None, decisions=(START,))), monkeypatch)
+    late = Start(configuration=2, choice={}, until=1, reason="")  # has no checkpoint yet
+    begun = Turn(order=0, arrival=None, decisions=(START,))
+    assert not left(*searched(begun, Turn(order=1, arrival=ARRIVAL, decisions=(late,))), monkeypatch)
+
+
+def test_a_station_does_not_wait_for_who_waits_at_a_rung_when_the_search_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = Stop(configuration=1, reason="")
+    begun = Turn(order=0, arrival=None, decisions=(START,))
+    over = Turn(order=1, arrival=ARRIVAL, decisions=(stop,), is_last=True)
+    assert left(*searched(begun, over), monkeypatch)  # its outcome is not there yet
 
 
 def _nobody_listens(_: Event) -> None:

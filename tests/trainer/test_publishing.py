@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from modelhopper_contract.experiment import Experiment, validated
-from modelhopper_contract.messages import Event
-from modelhopper_contract.names import Names
+from modelhopper_contract.messages import Ended, Event
+from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.records import Configuration, Outcome, ShardMetrics, Stay, Token
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores.memory import MemoryStore
@@ -78,3 +78,56 @@ def test_who_ends_a_configuration_removes_what_killed_stations_could_not() -> No
 
 def _ignore(_: Event) -> None:
     return None
+
+
+def early(iterations: int) -> Specification:
+    made = race(iterations)
+    experiment = validated(Experiment, made.experiment.model_dump() | {"early_stopping": 1})
+    return made.model_copy(update={"experiment": experiment})
+
+
+def a_stay(first: int) -> Stay:
+    return Stay(
+        configuration=1, first_hop=first, end_hop=first + 1, station=0, started_s=0.0, train_s=0.0, overhead_s=0.0
+    )
+
+
+def test_a_checkpoint_that_comes_after_the_end_is_taken_back_and_announces_nothing() -> None:
+    store, heard = MemoryStore(), list[Event]()
+    configuration = Configuration(number=1, name="", model="model", parameters={}, compile={}, fit={})
+    outcome = Outcome(configuration=1, state="stopped", hops=2, trained=4)
+    store.put(NAMES.checkpoint(1, 2), b"state")
+    store.put(NAMES.outcome(1), outcome.to_json())
+    publisher = Publisher(store, early(iterations=5), 2, heard.append)
+    publisher.stay(configuration, b"state", a_stay(4), NAMES.training_token(0, 1, 4))
+    assert [entry.name for entry in store.list(NAMES.checkpoints())] == [NAMES.checkpoint(1, 2)]
+    assert store.list(NAMES.inbox()) == []
+    # Whoever ended it may have been killed before it could tell.
+    assert heard == [Ended(outcome=outcome)]
+
+
+def test_the_best_iteration_stays_while_it_is_the_best() -> None:
+    store = MemoryStore()
+    publisher = Publisher(store, early(iterations=5), 2, _ignore)
+    for hop in (2, 4, 5):
+        store.put(NAMES.checkpoint(1, hop), b"state")
+    configuration = Configuration(number=1, name="", model="model", parameters={}, compile={}, fit={})
+    evaluate(publisher, 1, loss=0.5)
+    assert left(store) == [2, 4, 5]  # 4 is not evaluated yet
+    evaluate(publisher, 2, loss=0.4)
+    assert left(store) == [4, 5]
+    publisher.stay(configuration, b"state", a_stay(5), "race/inbox/00000/none")
+    evaluate(publisher, 3, loss=0.6)
+    assert left(store) == [4]
+    assert Outcome.from_json(store.get(NAMES.outcome(1))).hops == 4
+
+
+def evaluate(publisher: Publisher, iteration: int, loss: float) -> None:
+    for shard in (0, 1):
+        token = NAMES.evaluation_token(shard, 1, iteration)
+        found = ShardMetrics(metrics={})
+        publisher.evaluation(1, iteration, {("training", shard): found}, token, lambda _: {"loss": loss})
+
+
+def left(store: MemoryStore) -> list[int]:
+    return [checkpoint_number(entry.name)[1] for entry in store.list(NAMES.checkpoints(1))]

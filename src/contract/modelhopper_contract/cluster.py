@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from modelhopper_contract.experiment import Part
+from modelhopper_contract.part import Part
 
 SHAPES = ("hop", "convoy", "station")
 

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import Field
 
+from modelhopper_contract.early_stopping import EarlyStopping, refuse_rungs
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.nearest import did_you_mean
+from modelhopper_contract.part import Part
+from modelhopper_contract.searches import TAGS, Search, Static, known_method
 
 Scalar = bool | int | float | str | None
-
-
-class Part(pydantic.BaseModel):
-    """A part of the specification: frozen, and unknown keys are mistakes."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class Data(Part):
@@ -32,15 +29,24 @@ class Data(Part):
     validation: str | None = None
 
 
+RESERVED = ("initial_weights", "frozen_layers")  # beside a function's parameters, in a model's short form
+
+_WEIGHTS_FILES = "give a `.keras` or a `.weights.h5` file, as `save` and `save_weights` of a keras.Model write them"
+
+
 class Model(Part):
     """How to build a model.
 
     `build` is `file.py:function`, called with `parameters` and returning a Keras model; a Keras JSON file (of Keras 3,
-    or the older JSON of Keras 2); or a `.keras` file, whose weights are then the start.
+    or the older JSON of Keras 2); or a `.keras` file, whose weights are then the start. `initial_weights` is a file
+    whose layers give those of their names their weights; `frozen_layers` are patterns for names of layers that keep
+    theirs. A function's own parameters of these two names are given in `parameters`.
     """
 
     build: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
+    initial_weights: str | None = None
+    frozen_layers: list[Annotated[str, Field(min_length=1)]] = Field(default=[])
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -48,7 +54,8 @@ class Model(Part):
         if isinstance(value, str):
             return {"build": value}
         if isinstance(value, Mapping) and "build" in value and "parameters" not in value:
-            return {"build": value["build"], "parameters": {k: v for k, v in value.items() if k != "build"}}
+            own = {key: value[key] for key in ("build", *RESERVED) if key in value}
+            return {**own, "parameters": {key: inner for key, inner in value.items() if key not in own}}
         return value
 
     @pydantic.field_validator("build")
@@ -58,10 +65,22 @@ class Model(Part):
             raise ValueError(f"`{build}` is not a model: give `file.py:function`, a `.json` or a `.keras` file")
         return build
 
+    @pydantic.field_validator("initial_weights")
+    @classmethod
+    def _is_a_weights_file(cls, file: str | None) -> str | None:
+        if file is None or file.endswith((".keras", ".weights.h5")):
+            return file
+        old = file.endswith((".h5", ".hdf5"))
+        todo = "load it with `keras.models.load_model` and save it as a `.keras` file" if old else _WEIGHTS_FILES
+        raise ValueError(f"`{file}` is not a file of weights{' of Keras 3' if old else ''}: {todo}")
+
     @pydantic.model_validator(mode="after")
     def _only_functions_take_parameters(self) -> Model:
         if self.parameters and not self.is_function:
-            raise ValueError(f"`{self.build}` takes no parameters ({', '.join(self.parameters)}): only a function does")
+            near = did_you_mean(next(iter(self.parameters)), RESERVED)
+            raise ValueError(
+                f"`{self.build}` takes no parameters ({', '.join(self.parameters)}): only a function does.{near}"
+            )
         return self
 
     @property
@@ -69,10 +88,6 @@ class Model(Part):
         """Say whether the model is built by a function of the user's."""
         return ".py:" in self.build
 
-
-COMPILE_KEYS = ("optimizer", "loss", "metrics", "loss_weights", "jit_compile")
-FIT_KEYS = ("batch_size", "epochs", "shuffle", "class_weight")
-CHOICE_KEYS = ("model", *COMPILE_KEYS, *FIT_KEYS)
 
 BatchSize = Annotated[int, Field(gt=0)]
 Epochs = Annotated[int, Field(gt=0)]
@@ -84,7 +99,7 @@ class Compile(Part):
 
     optimizer: str | dict[str, Any] = "rmsprop"  # as in Keras
     loss: str | dict[str, Any] | None = None
-    metrics: list[Any] | dict[str, Any] = []
+    metrics: list[Any] | dict[str, Any] = Field(default=[])
     loss_weights: dict[str, float] | list[float] | None = None
     jit_compile: bool = False  # XLA: measured faster only where a step is long or a GPU runs it
 
@@ -98,55 +113,6 @@ class Fit(Part):
     class_weight: ClassWeight = None
 
 
-class Grid(Part):
-    """All combinations, the last key varying fastest.
-
-    A dictionary in `model` or `optimizer` expands by its own product only, so one optimizer's parameters never meet
-    another optimizer (as `optimizer_params_list` in MADlib's generate_model_configs).
-    """
-
-    method: Literal["grid"] = "grid"
-    space: dict[str, list[Any]]
-
-    def __init__(self, **given: Any) -> None:
-        """Take the space as keywords, `Grid(batch_size=[4, 8])`, or as `Grid(space={...})`."""
-        super().__init__(**(given if {"space", "method"} & given.keys() else {"space": given}))
-
-    @pydantic.field_validator("space", mode="before")
-    @classmethod
-    def _is_a_space(cls, space: Any) -> Any:
-        if not isinstance(space, Mapping):
-            raise ValueError("a space is a mapping from what varies to the list of its values")
-        for key, values in space.items():
-            _known_choice(key)
-            if isinstance(values, list | tuple) and not values:
-                raise ValueError(f"`{key}` has no values: give at least one")
-            _no_empty_dictionary(key, values)
-        return {key: _as_list(key, values) for key, values in space.items()}
-
-
-class Explicit(Part):
-    """An explicit list of configurations."""
-
-    method: Literal["list"] = "list"
-    configurations: Annotated[list[dict[str, Any]], Field(min_length=1)]
-
-    def __init__(self, configurations: list[dict[str, Any]] | None = None, **given: Any) -> None:
-        """Take the list as the only argument."""
-        super().__init__(**({} if configurations is None else {"configurations": configurations}), **given)
-
-    @pydantic.field_validator("configurations")
-    @classmethod
-    def _has_known_keys(cls, configurations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for configuration in configurations:
-            for key in configuration:
-                _known_choice(key)
-        return configurations
-
-
-SEARCH_METHODS = ("grid", "list")
-
-
 class Devices(Part):
     """What stations run on. The number of stations never changes a result; `threads` can change last bits."""
 
@@ -154,6 +120,13 @@ class Devices(Part):
     stations: Annotated[int, Field(gt=0)] | None = None  # None: one per GPU, or one per CPU core
     threads: Annotated[int, Field(gt=0)] = 1  # of one station, for one operation
     deterministic: bool = True  # on a GPU: only operations whose result never varies
+
+
+class WarmStart(Part):
+    """An earlier experiment in the same store, whose results are what configurations begin with."""
+
+    experiment: str
+    configurations: dict[int, int] | None = None  # number here to number there; None: those that are in both
 
 
 class Experiment(Part):
@@ -164,10 +137,12 @@ class Experiment(Part):
     models: Annotated[dict[str, Model], Field(min_length=1)]
     compile: Compile = Compile()
     fit: Fit = Fit()
-    search: Annotated[Grid | Explicit, Field(discriminator="method")]
+    search: Search
     iterations: Annotated[int, Field(gt=0)] = 1
-    evaluate_every: Annotated[int, Field(gt=0)] | None = None  # iterations; None: only the last
+    evaluate_every: Annotated[int, Field(gt=0)] | None = None  # iterations; None: see `evaluation_period`
+    early_stopping: EarlyStopping | None = None  # a number alone is the patience
     objective: str | None = None  # "validation accuracy"; None: the first metric, on validation data where there is any
+    warm_start: WarmStart | None = None  # None: every configuration begins with its own initial weights
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     devices: Devices = Devices()
     store: str | None = None  # a folder or s3://bucket/prefix; None: runs
@@ -189,12 +164,28 @@ class Experiment(Part):
     @pydantic.field_validator("search", mode="before")
     @classmethod
     def _has_a_known_method(cls, search: Any) -> Any:
-        if isinstance(search, Mapping):
-            method = search.get("method")
-            if method not in SEARCH_METHODS:
-                given = f"`{method}` is not a search method" if method else "a search needs a `method`"
-                raise ValueError(f"{given}: use {' or '.join(SEARCH_METHODS)}.{did_you_mean(method, SEARCH_METHODS)}")
-        return search
+        return known_method(search)
+
+    @pydantic.field_validator("warm_start", mode="before")
+    @classmethod
+    def _experiment_needs_no_key(cls, given: Any) -> Any:
+        return {"experiment": given} if isinstance(given, str) else given
+
+    @pydantic.model_validator(mode="after")
+    def _begins_with_what_is_there(self) -> Experiment:
+        if self.warm_start is None:
+            return self
+        if self.warm_start.experiment == self.name:
+            raise ValueError(
+                f"{self.name} cannot begin with its own results: give it another name, or let it have more iterations "
+                "with --extend"
+            )
+        if not isinstance(self.search, Static):
+            raise ValueError(
+                f"`warm_start` goes by configuration numbers, and `{self.search.method}` gives them while it runs: use "
+                "a search that knows all configurations before it begins (grid, list, random)"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _evaluates_within_the_run(self) -> Experiment:
@@ -204,37 +195,16 @@ class Experiment(Part):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _stops_early_by_one_rule(self) -> Experiment:
+        if self.early_stopping is not None:
+            refuse_rungs(self.search)
+        return self
+
     @property
     def evaluation_period(self) -> int:
-        """Iterations between evaluations."""
-        return self.evaluate_every or self.iterations
-
-
-def _known_choice(key: str) -> None:
-    if key not in CHOICE_KEYS:
-        raise ValueError(
-            f"`{key}` is not something that can vary: use {', '.join(CHOICE_KEYS)}.{did_you_mean(key, CHOICE_KEYS)} "
-            "A model function's parameters go into a dictionary: `model: [{name: small, layers: [2, 3]}]`."
-        )
-
-
-def _as_list(key: str, values: Any) -> list[Any]:
-    # One metric list or one loss-weight list is one value, not several.
-    if key in ("metrics", "loss_weights"):
-        nested = isinstance(values, list) and all(_is_whole(value) for value in values)
-        return values if nested else [values]
-    return list(values) if isinstance(values, list | tuple) else [values]
-
-
-def _is_whole(value: Any) -> bool:
-    # A dictionary with a `name` is one metric of a list; any other says a list for each output.
-    return isinstance(value, list) or (isinstance(value, dict) and "name" not in value)
-
-
-def _no_empty_dictionary(key: str, values: Any) -> None:
-    for value in values if isinstance(values, list | tuple) else [values]:
-        if value == {}:
-            raise ValueError(f"`{key}` has an empty dictionary among its values: give it a `name`, or remove it")
+        """Iterations between evaluations; by default only the last is evaluated, and every one for early stopping."""
+        return self.evaluate_every or (self.iterations if self.early_stopping is None else 1)
 
 
 def validated(kind: type[Part], value: object) -> Any:
@@ -248,7 +218,7 @@ def validated(kind: type[Part], value: object) -> Any:
 def mistake(kind: type[Part], error: pydantic.ValidationError) -> SpecError:
     """Return the first of pydantic's errors in modelhopper's words."""
     first = error.errors()[0]
-    path = tuple(part for part in first["loc"] if part not in SEARCH_METHODS)
+    path = _without_tags(first["loc"])
     where = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
         allowed = _fields_at(kind, path[:-1])
@@ -258,9 +228,19 @@ def mistake(kind: type[Part], error: pydantic.ValidationError) -> SpecError:
     if first["type"] == "missing":
         return SpecError(f"`{where}` is missing.", path[:-1])
     if first["type"] == "value_error":
-        return SpecError(f"{where + ': ' if where else ''}{first['ctx']['error']}", path)
+        found = first["ctx"]["error"]
+        return SpecError(f"{where + ': ' if where else ''}{found}", (*path, *getattr(found, "path", ())))
     given = repr(first["input"])
     return SpecError(f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, but {given[:200]} was given.", path)
+
+
+def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    # Pydantic names the kind of a search after `search`, and after its position in a list of them. In a file, that list
+    # is `search` itself.
+    if loc[:3] == ("search", "several", "searches"):
+        loc = ("search", *loc[3:])
+    pairs = zip(("", *loc), loc, strict=False)
+    return tuple(part for before, part in pairs if part not in TAGS or not (before == "search" or type(before) is int))
 
 
 def _fields_at(kind: type[Part], path: tuple[str | int, ...]) -> list[str]:
@@ -268,4 +248,6 @@ def _fields_at(kind: type[Part], path: tuple[str | int, ...]) -> list[str]:
     for part in path:
         inner = getattr(inner, "model_fields", {}).get(part)
         inner = getattr(inner, "annotation", None)
+        # Of a part that can be left out, the part.
+        inner = next((one for one in get_args(inner) if hasattr(one, "model_fields")), inner)
     return list(getattr(inner, "model_fields", {}))

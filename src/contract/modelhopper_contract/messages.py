@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from modelhopper_contract.decisions import Turn
 from modelhopper_contract.errors import ExitCode
 from modelhopper_contract.record import Record
 from modelhopper_contract.records import Configuration, History, Outcome
@@ -39,6 +40,7 @@ class Built(Record):
     configuration: int
     weights: int = 0
     cost: float = 0.0  # of one hop, relative to other configurations
+    note: str | None = None  # what the user is told once: which layers begin with given weights
     problem: str | None = None  # a mistake of the user's, in one message
     path: tuple[str | int, ...] = ()  # where in the configuration the mistake is
     traceback: str | None = None
@@ -87,6 +89,14 @@ class Ended(Record):
     outcome: Outcome
 
 
+class Decided(Record):
+    """Event: a search has made a turn; the configurations that start by it."""
+
+    kind: Literal["decided"] = "decided"
+    turn: Turn
+    configurations: tuple[Configuration, ...]
+
+
 class Problem(Record):
     """Event: the station cannot go on, and exits with this code."""
 
@@ -98,7 +108,9 @@ class Problem(Record):
 
 
 Command = Annotated[Prepare | Serve | Stop, pydantic.Field(discriminator="kind")]
-Event = Annotated[Built | Started | Trained | Evaluated | Idle | Ended | Problem, pydantic.Field(discriminator="kind")]
+Event = Annotated[
+    Built | Started | Trained | Evaluated | Idle | Ended | Decided | Problem, pydantic.Field(discriminator="kind")
+]
 
 _COMMAND: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(Command)
 _EVENT: pydantic.TypeAdapter[Event] = pydantic.TypeAdapter(Event)

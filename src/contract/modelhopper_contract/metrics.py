@@ -122,18 +122,28 @@ def check_objective(
     objective: str | None, configurations: Sequence[Configuration], outputs: Sequence[str], *, validated: bool
 ) -> None:
     """Raise SpecError for an objective that no evaluation will record, before anything is trained."""
-    if objective is None:
-        return
+    if objective is not None:
+        check_recorded(objective, configurations, outputs, validated=validated, path=("objective",))
+
+
+def check_recorded(
+    metric: str,
+    configurations: Sequence[Configuration],
+    outputs: Sequence[str],
+    *,
+    validated: bool,
+    path: tuple[str | int, ...],
+) -> None:
+    """Raise SpecError for a metric that none of these configurations will record; `path`: where it is written."""
     names = {name for one in configurations for name in _expected(one, outputs)}
     splits = ["validation", "training"] if validated else ["training"]
     known = [f"{split} {name}" for split in splits for name in sorted(names)]
     # A metric that has several numbers, such as one per class, is recorded as <name>_<which>.
-    if not any(objective == each or objective.startswith(f"{each}_") for each in [*known, *names]):
-        near = did_you_mean(objective, known) or did_you_mean(objective, names)
+    if not any(metric == each or metric.startswith(f"{each}_") for each in [*known, *names]):
+        near = did_you_mean(metric, known) or did_you_mean(metric, names)
         why = "" if validated else " There is no validation data."
         raise SpecError(
-            f"`{objective}` is not a metric of this experiment: there are {', '.join(known)}.{near}{why}",
-            ("objective",),
+            f"`{metric}` is not a metric of this experiment: there are {', '.join(known)}.{near}{why}", path
         )
 
 

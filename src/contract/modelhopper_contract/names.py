@@ -12,14 +12,17 @@
     <experiment>/history/<c>/<iteration>.json                 the merged metrics, written when the last state is there
     <experiment>/inbox/<station>/<c>-train-<n>                token: ready to train hop n
     <experiment>/inbox/<station>/<c>-evaluate-<iteration>     token: ready to be evaluated
-    <experiment>/outcomes/<c>.json                            finished or failed, and why
+    <experiment>/outcomes/<c>.json                            finished, stopped or failed, and why
+    <experiment>/failures/<c>.json                            a failure that counts unless an evaluation stops it before
+    <experiment>/turns/<n>.json                               what a search decided, in order
     <experiment>/journal/<c>/<n>.json                         who trained the hops to checkpoint n, how long
     <experiment>/logs/<file>                                  what stations printed
     <experiment>/suspects/<who>.json                          what a pod is at, written where the one before was killed
     <experiment>/cancelled.json                               stop: everyone who sees it does
     <experiment>/report.md                                    the leaderboard, for people
 
-All but the last five and `journal` are the same bytes whenever, wherever and however often they are written.
+All down to `outcomes` are the same bytes whenever, wherever and however often they are written, but for where and how
+something failed. A turn is written once, by the order of arrival.
 """
 
 from __future__ import annotations
@@ -112,6 +115,22 @@ class Names:
     def outcome(self, number: int) -> str:
         """How a configuration ended."""
         return f"{self.outcomes()}{number:05d}.json"
+
+    def failures(self) -> str:
+        """All failures that wait for evaluations."""
+        return f"{self.experiment}/failures/"
+
+    def failure(self, number: int) -> str:
+        """Why a configuration cannot go on, where evaluations that are not complete may stop it before that."""
+        return f"{self.failures()}{number:05d}.json"
+
+    def turns(self) -> str:
+        """All turns of the search."""
+        return f"{self.experiment}/turns/"
+
+    def turn(self, order: int) -> str:
+        """One turn of the search."""
+        return f"{self.turns()}{order:08d}.json"
 
     def journals(self, number: int | None = None) -> str:
         """All journal entries, or those of one configuration."""

@@ -15,6 +15,7 @@ class Token(Record):
     action: Literal["train", "evaluate"]
     configuration: int
     hop: int
+    until: int | None = None  # iterations; a search decides what comes after them. None: there is nothing to decide
 
 
 class HopRecord(Record):
@@ -77,13 +78,28 @@ class Failure(Record):
     output: str | None  # the last lines that were printed during the hop
 
 
+class Origin(Record):
+    """Whose state a configuration begins with."""
+
+    experiment: str | None = None  # in the same store; None: of this experiment
+    configuration: int
+    hop: int  # the checkpoint's number
+
+
 class Outcome(Record):
     """How a configuration ended."""
 
     configuration: int
-    state: Literal["finished", "failed"]
-    hops: int  # hops that count
+    state: Literal["finished", "stopped", "failed"]
+    hops: int  # hops that count: the result is the checkpoint of this number
     failure: Failure | None = None
+    reason: str | None = None  # why it was stopped, in words
+    trained: int | None = None  # hops after which it ended, where an earlier checkpoint is the result
+
+    @property
+    def hops_trained(self) -> int:
+        """Hops that it had done when it ended. Whatever it did meanwhile, before that was known, does not count."""
+        return self.hops if self.trained is None else self.trained
 
 
 class Configuration(Record):
@@ -98,3 +114,5 @@ class Configuration(Record):
     offset: int = 0  # the shard of hop 0
     weights: int | None = None  # numbers in the model's state, known once built
     cost: float = 1.0  # relative cost of a hop, known once built
+    first_hop: int = 0  # of its own; larger for one that goes on from a copy of another configuration of this run
+    origin: Origin | None = None  # whose state it begins with; None: its own initial state

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ring:
-    """`shards` shards in a circle, trained on for `iterations` rounds, evaluated every `evaluate_every` rounds."""
+    """`shards` shards in a circle, trained on for `iterations` rounds, evaluated every `evaluate_every` rounds.
+
+    Also evaluated are `rungs`, the iterations after which a search decides who goes on.
+    """
 
     shards: int
     iterations: int
     evaluate_every: int
     keep_iterations: bool = False  # whether the last checkpoint of every iteration stays in the store
+    rungs: tuple[int, ...] = ()
+    keep_rungs: bool = False  # whether checkpoints at rungs stay until the search has no use for them
 
     @property
     def hops(self) -> int:
@@ -32,15 +37,18 @@ class Ring:
         return hop // self.shards
 
     def is_evaluated(self, hop: int) -> bool:
-        """Say whether checkpoint `hop` is evaluated: every `evaluate_every`-th iteration, and always the last."""
+        """Say whether checkpoint `hop` is evaluated: every `evaluate_every`-th iteration, rungs, and the last."""
         if hop == 0 or hop % self.shards:
             return False
         iteration = hop // self.shards
-        return iteration % self.evaluate_every == 0 or iteration == self.iterations
+        return iteration % self.evaluate_every == 0 or iteration == self.iterations or iteration in self.rungs
 
     def is_kept(self, hop: int) -> bool:
         """Say whether checkpoint `hop` stays in the store when later ones are there."""
-        return hop == self.hops or (self.keep_iterations and hop > 0 and hop % self.shards == 0)
+        iteration, rest = divmod(hop, self.shards)
+        if hop == 0 or rest:
+            return False
+        return iteration == self.iterations or self.keep_iterations or (self.keep_rungs and iteration in self.rungs)
 
     def evaluated_iterations(self) -> list[int]:
         """Return all evaluated iterations, ascending."""

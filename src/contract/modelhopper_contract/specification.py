@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from modelhopper_contract.addresses import absolute
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.record import Record
 from modelhopper_contract.records import Split
 from modelhopper_contract.ring import Ring
+from modelhopper_contract.searches import Custom, Pbt, Static
 
 # What says where and how a run is done, not what it computes.
 _NOT_IDENTITY: dict[str, Any] = {"store": True, "keep_checkpoints": True, "devices": {"kind", "stations"}}
+
+_DIGESTED = ("the contents of ", "what configuration ")
 
 
 class Specification(Record):
@@ -25,6 +30,8 @@ class Specification(Record):
     validation_shards: int  # 0 without validation data
     # Of the data sets, and of the files that models come from with the modules that these import, by path as written.
     digests: dict[str, str]
+    origins: dict[int, str] = Field(default={})  # of the checkpoints of a warm start: digests by configuration number
+    rungs: tuple[int, ...] = ()  # iterations after which the search decides who goes on, ascending
 
     @property
     def ring(self) -> Ring:
@@ -32,10 +39,18 @@ class Specification(Record):
         experiment = self.experiment
         return Ring(
             self.shards,
-            experiment.iterations,
+            max(experiment.iterations, *self.rungs, 1),
             experiment.evaluation_period,
             experiment.keep_checkpoints == "iterations",
+            self.rungs,
+            # Where a search may start a configuration from a copy of another, what it copies must still be there.
+            isinstance(experiment.search, Pbt | Custom),
         )
+
+    @property
+    def is_judged(self) -> bool:
+        """Say whether a search decides while the experiment runs, and keeps a log of it."""
+        return not isinstance(self.experiment.search, Static)
 
     def path(self, written: str) -> Path:
         """Return the path of one of the user's files as an absolute one."""
@@ -59,7 +74,9 @@ class Specification(Record):
     def identity(self) -> dict[str, Any]:
         """Return what determines the results, flat: "data.train" to its value, and so on."""
         values = self.experiment.model_dump(mode="json", exclude=_NOT_IDENTITY)
-        return _flat(values) | {f"the contents of {path}": digest for path, digest in self.digests.items()}
+        contents = {f"the contents of {path}": digest for path, digest in self.digests.items()}
+        origins = {f"what configuration {number} begins with": digest for number, digest in self.origins.items()}
+        return _flat(values) | contents | origins
 
     def differences(self, other: Specification) -> list[str]:
         """Return, in words, how another specification computes something else: "iterations was 10, is 20".
@@ -69,7 +86,7 @@ class Specification(Record):
         """
         before, after = self.identity(), other.identity()
         return [
-            f"{key} changed" if key.startswith("the contents") else f"{key} was {before.get(key)}, is {after.get(key)}"
+            f"{key} changed" if key.startswith(_DIGESTED) else f"{key} was {before.get(key)}, is {after.get(key)}"
             for key in sorted(before.keys() | after.keys())
             if before.get(key) != after.get(key) and (key in before or not key.startswith("the contents"))
         ]

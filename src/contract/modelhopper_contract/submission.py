@@ -36,6 +36,11 @@ class Bundle:
         self.submission = submission
         self.contents = dict(contents)
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of its files."""
+        return sum(len(content) for content in self.contents.values())
+
     def encode(self) -> str:
         """Return the bundle as text without braces, which Argo would take for its own.
 

@@ -8,24 +8,30 @@ from modelhopper_contract.ring import Stations
 from modelhopper_contract.specification import Specification
 
 
-def tokens_of(specification: Specification, stations: int, configuration: Configuration, hop: int) -> dict[str, Token]:
-    """Return the tokens of checkpoint `hop` by name: for its evaluation, where one is due, and for the next hop."""
+def tokens_of(
+    specification: Specification, stations: int, configuration: Configuration, hop: int, until: int | None = None
+) -> dict[str, Token]:
+    """Return the tokens of checkpoint `hop` by name: for its evaluation, where one is due, and for the next hop.
+
+    `until`: how many iterations a search lets the configuration train; None: all.
+    """
     ring = specification.ring
     evaluation = evaluation_tokens(specification, stations, configuration.number, ring.iteration(hop))
-    return (evaluation if ring.is_evaluated(hop) else {}) | training_token(specification, stations, configuration, hop)
+    training = training_token(specification, stations, configuration, hop, until)
+    return (evaluation if ring.is_evaluated(hop) else {}) | training
 
 
 def training_token(
-    specification: Specification, stations: int, configuration: Configuration, hop: int
+    specification: Specification, stations: int, configuration: Configuration, hop: int, until: int | None = None
 ) -> dict[str, Token]:
-    """Return the token of a configuration's next hop by name; nothing after the last."""
+    """Return the token of a configuration's next hop by name; nothing after the last, or after `until` iterations."""
     ring = specification.ring
-    if hop >= ring.hops:
+    if hop >= ring.hops or (until is not None and hop >= until * ring.shards):
         return {}
     number = configuration.number
     station = Stations(stations, ring.shards).holder(ring.shard(configuration.offset, hop), number)
     name = Names(specification.experiment.name).training_token(station, number, hop)
-    return {name: Token(action="train", configuration=number, hop=hop)}
+    return {name: Token(action="train", configuration=number, hop=hop, until=until)}
 
 
 def evaluation_tokens(specification: Specification, stations: int, number: int, iteration: int) -> dict[str, Token]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from modelhopper_contract.errors import ConflictError, ObjectNotFound, SpecError
-from modelhopper_contract.messages import Built
+from modelhopper_contract.decisions import limits, read_turns
+from modelhopper_contract.errors import ConflictError, CorruptObject, ObjectNotFound, SpecError
+from modelhopper_contract.messages import Built, Decided, Ended, Event
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.progress import Progress, read_progress
 from modelhopper_contract.records import Configuration, Outcome
+from modelhopper_contract.searches import Custom
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_scheduler.engines.engine import Engine, OnEvent
+from modelhopper_scheduler.judging import Judge, judge_of, planned_of
 from modelhopper_scheduler.offsets import offsets
 from modelhopper_scheduler.resumption import due_tokens, stale_checkpoints
+from modelhopper_scheduler.searches.making import first_turn, search_of
+from modelhopper_scheduler.searches.search import Search
 
 
 def conduct(
@@ -32,15 +37,49 @@ def conduct(
     """
     planned = begun(specification, store, extend=extend)
     if planned is not None:
+        check_continued(specification, planned, configurations)
         take_over(specification, store)
     with engine:
         if planned is None:
             planned = begin(specification, configurations, store, engine, on_event)
+        elif not specification.is_judged:
+            planned = append(specification, planned, configurations, store, engine, on_event)
         progress = restore(specification, planned, store, engine.stations)
         names = Names(specification.experiment.name)
         unfinished = {c.number for c in planned if names.outcome(c.number) not in progress.outcomes}
-        if unfinished:
-            engine.serve(specification, unfinished, on_event)
+        work = Work(unfinished, on_event)
+        work.judge = judge_of(specification, store, engine.stations, work.tell)
+        if work.judge is not None:
+            work.judge.catch_up()
+        if not work.is_over():
+            engine.serve(specification, work.is_over, work.hear)
+
+
+class Work:
+    """What is left to do while stations serve: the configurations without an outcome, and the search's questions."""
+
+    def __init__(self, unfinished: Iterable[int], on_event: OnEvent) -> None:
+        self.judge: Judge | None = None
+        self._unfinished = set(unfinished)
+        self._on_event = on_event
+
+    def is_over(self) -> bool:
+        """Say whether every configuration has an outcome, and none will be added."""
+        return not self._unfinished and (self.judge is None or self.judge.is_over)
+
+    def hear(self, event: Event) -> None:
+        """Take note of what a station says, tell it on, and let the search answer."""
+        self.tell(event)
+        if self.judge is not None:
+            self.judge.hear(event)
+
+    def tell(self, event: Event) -> None:
+        """Take note of what happens, and tell it on."""
+        if isinstance(event, Decided):
+            self._unfinished |= {start.configuration for start in event.turn.starts}
+        if isinstance(event, Ended):
+            self._unfinished.discard(event.outcome.configuration)
+        self._on_event(event)
 
 
 def begin(
@@ -49,25 +88,95 @@ def begin(
     store: Store,
     engine: Engine,
     on_event: OnEvent,
+    search: Search | None = None,
 ) -> list[Configuration]:
     """Build every configuration, and write what a run begins with; return the configurations as they run.
 
-    Raises SpecError when one cannot be built; then the experiment has not begun.
+    `search`: the one that judges the run, where it is not to be made from the specification. Raises SpecError when a
+    configuration cannot be built; then the experiment has not begun.
     """
-    built = {one.configuration: one for one in engine.prepare(specification, configurations, on_event)}
-    _refuse_problems(configurations, built)
-    starts = offsets({number: one.cost for number, one in built.items()}, specification.shards)
     names = Names(specification.experiment.name)
+    planned = _built(specification, configurations, (), engine, on_event)
     _remove_leftovers(configurations, store, names)
-    planned = []
-    for one in configurations:
-        made = built[one.number]
-        update = {"offset": starts[one.number], "weights": made.weights, "cost": made.cost}
-        planned.append(one.model_copy(update=update))
-        store.put(names.configuration(one.number), planned[-1].to_json())
+    for one in planned:
+        store.put(names.configuration(one.number), one.to_json())
+    search = search or search_of(specification)
+    if search is not None:
+        turn = first_turn(specification, search)
+        store.put(names.turn(turn.order), turn.to_json())
+        on_event(Decided(turn=turn, configurations=tuple(planned)))
     # Written last: an experiment without it has not begun, and is begun anew.
     store.put(names.specification(), specification.to_json())
     return planned
+
+
+def append(
+    specification: Specification,
+    planned: Sequence[Configuration],
+    configurations: Sequence[Configuration],
+    store: Store,
+    engine: Engine,
+    on_event: OnEvent,
+) -> list[Configuration]:
+    """Add to a run that has begun the configurations that searches after the first bring; return all as they run.
+
+    Those that were there stay as they are, so what they have trained stays right.
+    """
+    there = {one.number for one in planned}
+    missing = [one for one in configurations if one.number not in there]
+    added = _built(specification, missing, planned, engine, on_event)
+    # In the order in which they were dealt their offsets: whoever goes on after a kill deals the rest the same.
+    for one in sorted(added, key=lambda one: (-one.cost, one.number)):
+        store.put(Names(specification.experiment.name).configuration(one.number), one.to_json())
+    return sorted([*planned, *added], key=lambda one: one.number)
+
+
+def check_continued(
+    specification: Specification, planned: Sequence[Configuration], configurations: Sequence[Configuration]
+) -> None:
+    """Raise ConflictError unless the configurations of a run that has begun are the first of those given now."""
+    if specification.is_judged:
+        return
+    given = {one.number: one for one in configurations}
+    for before in planned:
+        after = given.get(before.number)
+        if after is None or _chosen(before) != _chosen(after):
+            raise ConflictError(
+                f"{specification.experiment.name} has begun with {len(planned)} configurations, and configuration "
+                f"{before.number} ({before.name}) {'is' if after is None else 'would be'} "
+                f"{'not there any more' if after is None else after.name}. Another search may be appended to what "
+                "there is (search: a list); give the experiment another name for anything else."
+            )
+
+
+def _chosen(configuration: Configuration) -> tuple[object, ...]:
+    return configuration.model, configuration.parameters, configuration.compile, configuration.fit
+
+
+def _built(
+    specification: Specification,
+    configurations: Sequence[Configuration],
+    planned: Sequence[Configuration],
+    engine: Engine,
+    on_event: OnEvent,
+) -> list[Configuration]:
+    """Build configurations that come to those planned already, and deal them their offsets."""
+    if not configurations:
+        return []
+    built = {one.configuration: one for one in engine.prepare(specification, configurations, on_event)}
+    _refuse_problems(configurations, built)
+    loads = [(one.offset, one.cost) for one in planned]
+    starts = offsets({number: one.cost for number, one in built.items()}, specification.shards, loads)
+    return [
+        one.model_copy(
+            update={
+                "offset": starts[one.number],
+                "weights": built[one.number].weights,
+                "cost": built[one.number].cost,
+            }
+        )
+        for one in configurations
+    ]
 
 
 def begun(specification: Specification, store: Store, *, extend: bool = False) -> list[Configuration] | None:
@@ -84,20 +193,39 @@ def begun(specification: Specification, store: Store, *, extend: bool = False) -
     differences = stored.differences(specification)
     if differences:
         _check_extension(stored, specification, differences, store, extend=extend)
-    found = [entry.name for entry in store.list(names.configurations())]
-    return [Configuration.from_json(store.get(name), name) for name in found]
+    found = [Configuration.from_json(store.get(e.name), e.name) for e in store.list(names.configurations())]
+    if not stored.is_judged:
+        return found
+    turns = read_turns(store, names)
+    if not turns:
+        raise CorruptObject(f"{names.turn(0)} is missing, and the search cannot go on without it.")
+    # A judge may have been killed between its turn and what follows from it.
+    return planned_of(turns, stored, {one.number: one for one in found})
 
 
 def restore(specification: Specification, planned: Sequence[Configuration], store: Store, stations: int) -> Progress:
     """Put an experiment's inboxes right for a number of stations, none of which runs, and remove what is stale."""
-    progress = read_progress(Names(specification.experiment.name), store)
-    due = due_tokens(specification, planned, progress, stations)
-    inbox = store.list(Names(specification.experiment.name).inbox())
-    for name in {entry.name for entry in inbox} - due.keys() | stale_checkpoints(specification, progress):
+    names = Names(specification.experiment.name)
+    allowed = limits(read_turns(store, names)) if specification.is_judged else None
+    progress = read_progress(names, store)
+    due = due_tokens(specification, planned, progress, stations, allowed)
+    stale = {entry.name for entry in store.list(names.inbox())} - due.keys()
+    stale |= stale_checkpoints(specification, progress, _ended(specification, progress, store))
+    # Of hops that are done again now.
+    stale |= {entry.name for entry in store.list(names.failures())}
+    for name in stale:
         store.delete(name)
     for name, token in due.items():
         store.put(name, token.to_json())
     return progress
+
+
+def _ended(specification: Specification, progress: Progress, store: Store) -> dict[int, Outcome]:
+    """Return the outcomes, where somebody needs to know what they say: with early stopping."""
+    if specification.experiment.early_stopping is None:
+        return {}
+    found = [Outcome.from_json(store.get(name), name) for name in progress.outcomes]
+    return {outcome.configuration: outcome for outcome in found}
 
 
 def _remove_leftovers(configurations: Sequence[Configuration], store: Store, names: Names) -> None:
@@ -106,6 +234,7 @@ def _remove_leftovers(configurations: Sequence[Configuration], store: Store, nam
     planned = {names.configuration(number) for number in numbers}
     stale = {entry.name for entry in store.list(names.configurations())} - planned
     stale |= {e.name for e in store.list(names.checkpoints()) if checkpoint_number(e.name)[0] not in numbers}
+    stale |= {entry.name for entry in store.list(names.turns())}
     for name in stale:
         store.delete(name)
 
@@ -137,19 +266,39 @@ def _refuse_orphans(store: Store, names: Names) -> None:
         )
 
 
-_EXTENDABLE = ("iterations was", "evaluate_every was", "objective was")
+# Of searches one may be appended; `check_continued` looks at what they bring.
+_EXTENDABLE = ("iterations was", "evaluate_every was", "objective was", "search.")
 
 
 def _check_extension(
     stored: Specification, given: Specification, differences: Sequence[str], store: Store, *, extend: bool
 ) -> None:
-    other = [difference for difference in differences if not difference.startswith(_EXTENDABLE)]
+    # A search that decides while it runs has decided by the old numbers.
+    extendable: tuple[str, ...] = _mended(stored, given) if stored.is_judged or given.is_judged else _EXTENDABLE
+    if given.experiment.early_stopping is not None:
+        # It has counted those evaluations that there were, by the metric that there was.
+        extendable = tuple(one for one in extendable if one in ("iterations was", "search."))
+    other = [difference for difference in differences if not difference.startswith(extendable)]
     longer = given.experiment.iterations >= stored.experiment.iterations
     where = f"{store.url}/{given.experiment.name} holds another experiment of this name: {'; '.join(differences)}."
     if other or not longer:
         raise ConflictError(f"{where} Give it another name, or remove that folder.")
     if not extend:
         raise ConflictError(f"{where} Give it another name, or extend it with --extend.")
+
+
+def _mended(stored: Specification, given: Specification) -> tuple[str, ...]:
+    """Return what may differ where a search of the user's decides: its file, which may have had a mistake.
+
+    What it has decided stays in the log. Not a file that models or metrics come from, too; and not its rungs, which say
+    what is evaluated.
+    """
+    search, experiment = stored.experiment.search, stored.experiment
+    if not isinstance(search, Custom) or stored.rungs != given.rungs:
+        return ()
+    file = search.method.rpartition(":")[0]
+    others = experiment.model_dump_json(include={"models", "compile"})
+    return () if f'"{file}:' in others else (f"the contents of {file} changed",)
 
 
 def take_over(given: Specification, store: Store) -> None:

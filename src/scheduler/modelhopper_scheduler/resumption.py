@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from modelhopper_contract.early_stopping import superfluous
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.progress import Progress, newest_checkpoints
-from modelhopper_contract.records import Configuration, Token
+from modelhopper_contract.records import Configuration, Outcome, Token
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.tokens import evaluation_tokens, training_token
 
@@ -15,12 +16,17 @@ __all__ = ["Progress", "due_tokens", "stale_checkpoints"]
 
 
 def due_tokens(
-    specification: Specification, configurations: Iterable[Configuration], progress: Progress, stations: int
+    specification: Specification,
+    configurations: Iterable[Configuration],
+    progress: Progress,
+    stations: int,
+    limits: Mapping[int, int] | None = None,
 ) -> dict[str, Token]:
     """Return all tokens that must be in the inboxes, by name.
 
     A configuration without an outcome goes on from its newest checkpoint; an evaluation that is not complete is done
-    again. Raises CorruptObject when a configuration has neither an outcome nor a checkpoint.
+    again. `limits`: where a search judges, the iterations until which it lets each train. Raises CorruptObject when a
+    configuration has neither an outcome nor a checkpoint; under a search it has not begun then, and begins.
     """
     names = Names(specification.experiment.name)
     found: dict[str, Token] = {}
@@ -29,37 +35,50 @@ def due_tokens(
         number = configuration.number
         if names.outcome(number) in progress.outcomes:
             continue
-        if number not in newest:
+        if number not in newest and limits is None:
             raise CorruptObject(
                 f"configuration {number} has no checkpoint in {names.checkpoints(number)}, and no outcome. "
                 f"Remove {names.root()} to start the experiment again."
             )
-        found |= _tokens(specification, configuration, newest[number], progress, stations, names)
+        hop, until = newest.get(number, configuration.first_hop), (limits or {}).get(number)
+        found |= training_token(specification, stations, configuration, hop, until)
+        found |= _evaluations(specification, number, hop, progress, stations, names)
     return found
 
 
-def stale_checkpoints(specification: Specification, progress: Progress) -> set[str]:
-    """Return the checkpoints that nobody needs: a station was killed just before it could remove them."""
+def stale_checkpoints(
+    specification: Specification, progress: Progress, ended: Mapping[int, Outcome] | None = None
+) -> set[str]:
+    """Return the checkpoints that nobody needs: a station was killed just before it could remove them.
+
+    `ended`: with early stopping, the outcomes, which say whose result is not the newest. Of a configuration without
+    one, every evaluated iteration may be the best, and stays until the next evaluation is complete.
+    """
     names, ring = Names(specification.experiment.name), specification.ring
     newest = newest_checkpoints(progress.checkpoints)
+    stops_early = specification.experiment.early_stopping is not None
 
     def is_needed(number: int, hop: int) -> bool:
-        waits = ring.is_evaluated(hop) and names.history(number, ring.iteration(hop)) not in progress.histories
+        has_history = names.history(number, ring.iteration(hop)) in progress.histories
+        waits = ring.is_evaluated(hop) and (stops_early or not has_history)
         return hop == newest[number] or ring.is_kept(hop) or waits
 
-    return {name for name in progress.checkpoints if not is_needed(*checkpoint_number(name))}
+    found = dict[int, list[int]]()
+    for number, hop in map(checkpoint_number, progress.checkpoints):
+        found.setdefault(number, []).append(hop)
+    stale = set[str]()
+    for number, hops in found.items():
+        outcome = (ended or {}).get(number)
+        unneeded = superfluous(outcome, ring, hops) if outcome else [hop for hop in hops if not is_needed(number, hop)]
+        stale |= {names.checkpoint(number, hop) for hop in unneeded}
+    return stale
 
 
-def _tokens(
-    specification: Specification,
-    configuration: Configuration,
-    hop: int,
-    progress: Progress,
-    stations: int,
-    names: Names,
+def _evaluations(
+    specification: Specification, number: int, hop: int, progress: Progress, stations: int, names: Names
 ) -> Mapping[str, Token]:
-    ring, number = specification.ring, configuration.number
-    found = training_token(specification, stations, configuration, hop)
+    ring = specification.ring
+    found: dict[str, Token] = {}
     reached = [iteration for iteration in ring.evaluated_iterations() if iteration <= ring.iteration(hop)]
     # With `evaluate_every` made shorter later on, an iteration's checkpoint can be gone: then there is nothing to do.
     missing = [
@@ -71,6 +90,10 @@ def _tokens(
     # All metrics there but no outcome: a crash in between. Evaluating the last iteration again completes it.
     if not missing and hop == ring.hops:
         missing = [ring.iterations]
+    # With early stopping, that may be any: the last that is there says how the configuration stands.
+    if not missing and specification.experiment.early_stopping is not None:
+        there = [one for one in reached if names.checkpoint(number, one * ring.shards) in progress.checkpoints]
+        missing = there[-1:]
     for iteration in missing:
         found |= evaluation_tokens(specification, stations, number, iteration)
     return found

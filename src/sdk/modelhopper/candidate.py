@@ -27,6 +27,7 @@ from modelhopper_contract.specification import Specification
 from modelhopper_trainer.notices import without_notices
 
 if TYPE_CHECKING:
+    from modelhopper.experiment import Experiment
     from modelhopper_trainer.assembly import Assembly
     from modelhopper_trainer.shards import DataSet
 
@@ -39,8 +40,8 @@ BATCH_ROWS = 1024  # of predictions; memory for activations grows with it
 class Candidate:
     """One configuration: what is recorded of it, and its model.
 
-    Reading records is quick; `model`, `save`, `evaluate` and `predict` start TensorFlow. They take the newest
-    checkpoint, so a configuration that is still going on can be used, too; one that failed cannot.
+    Reading records is quick; `model`, `save`, `evaluate` and `predict` start TensorFlow. They take its result, and the
+    newest checkpoint of a configuration that is still going on; one that failed cannot be used.
     """
 
     row: Row
@@ -126,6 +127,19 @@ class Candidate:
         values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return Predictions(self._manifest.outputs, values)
 
+    def continued(self, iterations: int, name: str | None = None) -> Experiment:
+        """Return an experiment that trains this configuration's result for so many more iterations: `run` it.
+
+        It begins with the weights and the optimizer's state of a configuration that has ended, in the same store, and
+        counts iterations from 1. `name`: by default this experiment's with the number, such as "iris-5". The results of
+        both stay; the same call, run again, goes on with what was interrupted.
+        """
+        from modelhopper.experiment import Experiment
+        from modelhopper.warm_start import continued
+
+        value = continued(self._specification, self.configuration, iterations, name)
+        return Experiment.in_folder({**value, "store": self._reader.store.url}, Path(self._specification.folder))
+
     def __repr__(self) -> str:
         return f"configuration {self.number} ({self.label}), {self.row.state}"
 
@@ -158,8 +172,7 @@ class Candidate:
                 f"configuration {self.number} failed, so it has no trained model: {self.failure.reason}. "
                 f"`modelhopper logs {self._name} {self.number}` shows more."
             )
-        names = [entry.name for entry in self._reader.store.list(self._reader.names.checkpoints(self.number))]
-        for name in reversed(names):  # a run that goes on may remove older ones meanwhile
+        for name in self._checkpoints():
             try:
                 return checkpoint.from_bytes(self._reader.store.get(name), name)
             except ObjectNotFound:
@@ -168,6 +181,14 @@ class Candidate:
             f"configuration {self.number} has no checkpoint in {self._reader.store.url}, so there is no model to "
             "use. Run the experiment again to go on with it."
         )
+
+    def _checkpoints(self) -> list[str]:
+        """Return the checkpoints to try, by name: the result, or all, because a run that goes on removes older ones."""
+        names = self._reader.names
+        outcome = self._reader.outcomes().get(self.number)
+        if outcome is not None:
+            return [names.checkpoint(self.number, outcome.hops)]
+        return [entry.name for entry in reversed(self._reader.store.list(names.checkpoints(self.number)))]
 
     def _folder(self) -> str:
         """Return the folder of the files that the model is built from, which may have changed."""

@@ -13,11 +13,13 @@ from modelhopper.references import plain
 from modelhopper_contract import experiment as contract
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.records import Configuration
+from modelhopper_contract.searches import Search, Several
 
 if TYPE_CHECKING:
     from modelhopper.results import Run
     from modelhopper.running import EngineName
     from modelhopper.submitting import Argo, ClusterRun
+    from modelhopper_scheduler.simulation.engine import Simulation
 
 __all__ = ["Experiment", "Model"]
 
@@ -92,13 +94,43 @@ class Experiment(contract.Experiment):
         proposal = propose(self, self._folder, engine.cluster, extend=extend)
         return ClusterRun(engine.cluster, self.name, submit(proposal))
 
+    def simulate(
+        self,
+        stations: int,
+        hop_s: float | None = None,
+        *,
+        shards: int | None = None,
+        jitter: float = 0.0,
+        evaluation_s: float = 0.0,
+        curves: str | None = None,
+        one_by_one: bool = False,
+    ) -> Simulation:
+        """Return what a run would take with so many stations: makespan, bound, utilisation, rungs. Trains nothing.
+
+        `hop_s`: seconds of a hop, with moving. `shards`: of the training data, which need not exist when it is given.
+        `jitter`: how much hops vary, standard deviation by mean. `evaluation_s`: to evaluate a configuration on one
+        shard. `curves`: a run such as "runs/iris" whose recorded values are taken, and its times where `hop_s` is not
+        given; by default values are modelled. `one_by_one`: each bracket begins when the one before has ended.
+        """
+        from modelhopper.simulating import Assumptions, simulated
+
+        assumptions = Assumptions(
+            hop_s=hop_s,
+            jitter=jitter,
+            evaluation_s=evaluation_s,
+            shards=shards,
+            curves=curves,
+            one_by_one=one_by_one,
+        )
+        return simulated(self, self._folder, [stations], assumptions).runs[0]
+
     def to_yaml(self) -> str:
         """Return the same experiment as a file's text. Relative paths in it begin at the folder it is saved in."""
         import yaml
 
         value = self.model_dump(mode="json", exclude_defaults=True)
         value["models"] = {name: _short(model) for name, model in self.models.items()}
-        value["search"] = {"method": self.search.method, **self.search.model_dump(mode="json", exclude={"method"})}
+        value["search"] = _searched(self.search)
         return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -128,11 +160,17 @@ def _parameters(given: Mapping[str, Any], folder: Path, path: tuple[str, ...]) -
 
 
 def _short(model: contract.Model) -> Any:
-    value = model.model_dump(mode="json")
-    if not model.parameters:
+    value = model.model_dump(mode="json", exclude_defaults=True)
+    if len(value) == 1:
         return value["build"]
-    long = {"build", "parameters"} & model.parameters.keys()
-    return value if long else {"build": value["build"], **value["parameters"]}
+    long = {"build", "parameters", *contract.RESERVED} & model.parameters.keys()
+    return value if long else value | value.pop("parameters", {})
+
+
+def _searched(search: Search) -> Any:
+    if isinstance(search, Several):
+        return [_searched(one) for one in search.searches]
+    return {"method": search.method, **search.model_dump(mode="json", exclude={"method"}, exclude_defaults=True)}
 
 
 def _refuse_inside_a_station() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelhopper.display.progress import Earlier
@@ -15,9 +15,10 @@ from modelhopper.display.shown import Display, Form, display_of_followed
 from modelhopper.display.words import duration
 from modelhopper.reading import Reader
 from modelhopper.steering import cancelled
+from modelhopper_contract.decisions import Turn, limits
 from modelhopper_contract.errors import Cancelled, UserError
-from modelhopper_contract.messages import Ended, Evaluated, Event, Idle, Started, Trained
-from modelhopper_contract.records import History, Outcome
+from modelhopper_contract.messages import Decided, Ended, Evaluated, Event, Idle, Started, Trained
+from modelhopper_contract.records import Configuration, History, Outcome
 from modelhopper_contract.specification import Specification
 
 INTERVAL_S = 2.0
@@ -35,6 +36,14 @@ class Look:
     outcomes: Mapping[int, Outcome]
     work: Mapping[int, Started] = field(default_factory=dict)  # what is due at each station
     is_cancelled: bool = False
+    turns: Sequence[Turn] = ()  # of a search that decides while the experiment runs
+    configurations: Sequence[Configuration] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether every configuration has an outcome, and none will be added."""
+        is_decided = not self.turns or self.turns[-1].is_last
+        return is_decided and len(self.outcomes) >= len(self.configurations)
 
     @property
     def stations(self) -> int:
@@ -65,29 +74,51 @@ def look(reader: Reader, specification: Specification) -> Look:
     """Look at a run that has begun."""
     # Outcomes first: whoever has one has all its metrics, too.
     outcomes = reader.outcomes()
-    work = reader.work(specification.shards)
-    return Look(reader.hops(), reader.last_histories(), outcomes, work, reader.is_cancelled())
+    turns, configurations = reader.turns() if specification.is_judged else [], reader.configurations
+    return Look(
+        reader.hops(outcomes),
+        reader.last_histories(outcomes),
+        outcomes,
+        reader.work(specification.shards),
+        reader.is_cancelled(),
+        turns,
+        configurations,
+    )
 
 
 def events(before: Look, now: Look) -> Iterator[Event]:
     """Yield what happened between two looks, as stations would have told it."""
+    yield from _decided(before, now)
     places = {one.configuration: station for station, one in before.work.items() if one.action == "train"}
     for number, hop in now.done.items():
         first = before.done.get(number, 0)
         if hop > first:
             at = places.get(number, 0)
             yield Trained(station=at, configuration=number, first_hop=first, end_hop=hop, loss=0.0, busy_s=0.0)
-    for number, history in now.histories.items():
-        if before.histories.get(number) != history:
-            yield Evaluated(history=history)
+    changed = [history for number, history in now.histories.items() if before.histories.get(number) != history]
+    # The result can be an earlier iteration than the newest that was seen; that tells nothing before the outcome.
+    earlier = [history for history in changed if _is_earlier(history, before.histories.get(history.configuration))]
+    yield from (Evaluated(history=history) for history in changed if history not in earlier)
     for number, outcome in now.outcomes.items():
         if number not in before.outcomes:
             yield Ended(outcome=outcome)
+    yield from (Evaluated(history=history) for history in earlier)
     for station, work in now.work.items():
         if before.work.get(station) != work:
             yield work
     for station in before.work.keys() - now.work.keys():
         yield Idle(station=station)
+
+
+def _is_earlier(history: History, seen: History | None) -> bool:
+    return seen is not None and history.iteration < seen.iteration
+
+
+def _decided(before: Look, now: Look) -> Iterator[Event]:
+    known = {one.number: one for one in now.configurations}
+    for turn in now.turns[len(before.turns) :]:
+        begun = tuple(known[start.configuration] for start in turn.starts if start.configuration in known)
+        yield Decided(turn=turn, configurations=begun)
 
 
 def await_beginning(reader: Reader, say: Callable[[str], None], pause: Pause, interval_s: float = INTERVAL_S) -> None:
@@ -125,9 +156,9 @@ def follow(
     await_beginning(reader, (lambda _: None) if form == "quiet" else _say, pause, interval_s)
     specification = reader.specification()
     first = look(reader, specification)
-    objective, name = specification.experiment.objective, reader.names.experiment
-    earlier = Earlier(first.done, first.histories, first.outcomes)
-    display = display_of_followed(name, reader.configurations, specification.ring, objective, earlier, form)
+    is_decided = first.turns[-1].is_last if first.turns else not specification.is_judged
+    earlier = Earlier(first.done, first.histories, first.outcomes, limits(first.turns), is_decided)
+    display = display_of_followed(specification, reader.configurations, earlier, form)
     changed = f"last change {duration(max(0.0, time.time() - reader.changed_s()))} ago"
     display.say(f"at hop {display.progress.hops_done:,} of {display.progress.hops:,}, {changed}")
     with display:
@@ -158,9 +189,9 @@ class Follower:
 
     def follow(self) -> None:
         """Look again and again until every configuration has an outcome; raise Cancelled when somebody stops it."""
-        count = len(self._reader.configurations)
-        self._show(Look(self._last.done, self._last.histories, self._last.outcomes), self._last)
-        while len(self._last.outcomes) < count:
+        last = self._last
+        self._show(Look(last.done, last.histories, last.outcomes, turns=last.turns), last)
+        while not self._last.is_complete:
             if self._last.is_cancelled:
                 raise Cancelled(cancelled(self._reader.store, self._reader.names.experiment))
             self._pause(self._interval_s)

@@ -27,11 +27,12 @@ class Row:
     number: int
     label: str  # the model's name and every setting that varies
     settings: Mapping[str, Any]  # the settings that vary, by name
-    history: History | None  # of the last evaluated iteration; None before the first
-    iteration: int  # complete iterations
+    history: History | None  # of the result, or of the last evaluated iteration; None before the first
+    iteration: int  # complete iterations of the result, or up to now
     train_s: float  # training, without moving and waiting
-    state: str  # "finished", "failed" or "going on"
+    state: str  # "finished", "stopped", "failed" or "going on"
     failure: Failure | None = None
+    reason: str | None = None  # why it was stopped, or has an earlier result than its last
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -64,12 +65,14 @@ class Leaderboard:
         """Return the rows as flat dictionaries with equal keys, for files and data frames."""
         names = _metric_names(self.rows, self.metric)
         settings = list(dict.fromkeys(key for row in self.rows for key in row.settings))
+        has_reasons = any(row.reason for row in self.rows)
         return [
             {"configuration": row.number, "label": row.label}
             | {key: row.settings.get(key) for key in settings}
             | {name: row.metrics.get(name) for name in names}
             | {"iteration": row.iteration, "train_s": row.train_s, "state": row.state}
             | {"failure": row.failure.reason if row.failure else None}
+            | ({"reason": row.reason} if has_reasons else {})
             for row in self.rows
         ]
 
@@ -94,6 +97,8 @@ class Leaderboard:
         if len({row.iteration for row in rows if row.failure is None}) > 1:
             columns.append(Column("iteration", [str(row.iteration) for row in rows], importance=2))
         columns.append(Column("time", [duration(row.train_s) for row in rows], importance=1))
+        if any(row.state == "stopped" for row in rows):
+            columns.append(Column("", ["stopped" if row.state == "stopped" else "" for row in rows], is_number=False))
         notes = {at: self._note(row.number, row.failure) for at, row in enumerate(rows) if row.failure}
         return Table(columns, notes)
 
@@ -123,7 +128,7 @@ def make_rows(
     train_s: Mapping[int, float],
 ) -> list[Row]:
     """Join what the store holds about each configuration."""
-    from modelhopper_scheduler.searches.configurations import varying
+    from modelhopper_scheduler.searches.labels import varying
 
     settings = varying(configurations)
     found = []
@@ -134,13 +139,18 @@ def make_rows(
             label=one.name,
             settings=settings[one.number],
             history=histories.get(one.number),
-            iteration=specification.ring.iteration(hops.get(one.number, 0)),
+            iteration=specification.ring.iteration(_reached(outcome, hops.get(one.number, 0))),
             train_s=train_s.get(one.number, 0.0),
             state=outcome.state if outcome else "going on",
             failure=outcome.failure if outcome else None,
+            reason=outcome.reason if outcome else None,
         )
         found.append(row)
     return found
+
+
+def _reached(outcome: Outcome | None, newest: int) -> int:
+    return newest if outcome is None or outcome.state == "failed" else outcome.hops
 
 
 def setting(key: str, value: Any) -> str:

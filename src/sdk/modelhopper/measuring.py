@@ -22,7 +22,7 @@ from modelhopper_contract.messages import Built, Ended, Event, Prepare, Problem,
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.engines.devices import station_gpus
-from modelhopper_scheduler.searches.configurations import configurations
+from modelhopper_scheduler.searches.making import planned
 
 _MODULE = "modelhopper_trainer.timing"
 _MOST = 3  # configurations: a look before a run, and not a benchmark
@@ -72,7 +72,7 @@ def measure(experiment: Experiment, folder: Path) -> Measured:
             "'modelhopper[cpu]', or [gpu]; or say how long a hop trains with --hop-seconds."
         )
     specification = specify(experiment, folder)
-    chosen = spread(configurations(experiment), _MOST)
+    chosen = spread(planned(specification), _MOST)
     gpu = station_gpus(experiment.devices, 1)[0]
     return Measured(_times(_events(specification, chosen, gpu)), "CPU" if gpu is None else "GPU")
 

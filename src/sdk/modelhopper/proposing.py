@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from modelhopper.bundling import bundle
-from modelhopper.display.forecast_table import STATED, headline, hop_line, table
+from modelhopper.display.forecast_table import STATED, headline, hop_line, judged_headline, judged_line, table
+from modelhopper.specify import specified
 from modelhopper_contract.addresses import is_url
 from modelhopper_contract.cluster import Cluster
+from modelhopper_contract.early_stopping import check_early_stopping
 from modelhopper_contract.errors import SpecError, UserError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.metrics import check_objective
+from modelhopper_contract.ring import Ring
 from modelhopper_contract.specification import Specification
+from modelhopper_contract.stores import open_store
 from modelhopper_contract.submission import Bundle, Submission
 from modelhopper_scheduler.forecast import Forecast, Workload, choose, forecasts
 from modelhopper_scheduler.render import staging, workflows
-from modelhopper_scheduler.render.plan import Plan, Windows
+from modelhopper_scheduler.render.plan import Expected, Plan, Windows
+from modelhopper_scheduler.searches.making import objective, search_of
+from modelhopper_scheduler.searches.rehearsal import Rehearsal, rehearse
+from modelhopper_scheduler.searches.search import Search
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Proposal:
     chosen: Forecast
     contents: Bundle | None  # None when the store has it already
     origin: str = STATED  # where the time of a hop comes from
+    rehearsed: Rehearsal | None = None  # None: no search judges
 
     @property
     def name(self) -> str:
@@ -51,10 +59,16 @@ class Proposal:
 
     def text(self) -> str:
         """Return in words what is to be done, and a table of the shapes with the chosen one marked."""
-        plan, cluster = self.plan, self.cluster
-        first = headline(self.name, plan.configurations, self.specification.ring, plan.stations, cluster.resources)
+        cluster = self.cluster
         shapes = table(self.forecasts, self.chosen, is_asked=cluster.shape is not None)
-        return "\n".join([first, hop_line(cluster.hop_s, self.origin), "", shapes])
+        return "\n".join([*self._headlines(), hop_line(cluster.hop_s, self.origin), "", shapes])
+
+    def _headlines(self) -> list[str]:
+        plan, resources, ring = self.plan, self.cluster.resources, self.specification.ring
+        if self.rehearsed is None:
+            return [headline(self.name, plan.configurations, ring, plan.stations, resources)]
+        first = judged_headline(self.name, self.rehearsed, ring.shards, plan.stations, resources)
+        return [first, judged_line(_usual(ring, self.rehearsed).iterations)]
 
 
 def propose(
@@ -65,10 +79,14 @@ def propose(
     `measure`: train a hop of a few configurations on this machine, for the prediction. Raises UserError for any mistake
     that can be found without building the models.
     """
-    contents = bundle(experiment, folder, extend=extend)
+    # Only a warm start reads the store: this machine need not reach it otherwise.
+    store = open_store(cluster.store) if experiment.warm_start is not None else None
+    contents = bundle(experiment, folder, extend=extend, store=store)
     outputs = [output.name for output in contents.submission.manifests["training"].outputs]
     chosen = contents.submission.configurations
-    check_objective(experiment.objective, chosen, outputs, validated=experiment.data.validation is not None)
+    validated = experiment.data.validation is not None
+    check_objective(experiment.objective, chosen, outputs, validated=validated)
+    check_early_stopping(experiment.early_stopping, experiment.objective, chosen, outputs, validated=validated)
     _check_data(experiment, cluster)
     origin = STATED
     if measure:
@@ -81,11 +99,21 @@ def propose(
 
 
 def proposal(
-    submission: Submission, cluster: Cluster, contents: Bundle | None = None, origin: str = STATED
+    submission: Submission,
+    cluster: Cluster,
+    contents: Bundle | None = None,
+    origin: str = STATED,
+    search: Search | None = None,
 ) -> Proposal:
-    """Return what would be sent for a submission; without `contents`, the store has the files."""
-    specification, count = submission.specification, len(submission.configurations)
-    pods = cluster.stations or specification.shards
+    """Return what would be sent for a submission; without `contents`, the store has the files.
+
+    `search`: the one that judges, where the files that it is made from are not at the submission's own folder.
+    """
+    specification, first = submission.specification, len(submission.configurations)
+    rehearsed = _rehearsed(specification, search)
+    expected = None if rehearsed is None else _expected(rehearsed, first, specification.shards)
+    count = first if rehearsed is None else rehearsed.configurations
+    pods, ring = cluster.stations or specification.shards, _usual(specification.ring, rehearsed)
 
     def plan(shape: str, convoy: int, stations: int) -> Plan:
         return Plan(
@@ -98,18 +126,18 @@ def proposal(
             validation_shards=specification.validation_shards,
             hops=specification.ring.hops,
             most_pods=cluster.most_pods,
+            expected=expected,
         )
 
     def divide(convoy: int) -> Windows:
-        return plan("convoy", convoy, pods).windows()
+        windows = plan("convoy", convoy, pods).windows()
+        return windows if expected is None else replace(windows, most_chains=count, most_hops=ring.hops)
 
-    workload = Workload(
-        specification.ring, count, pods, cluster.pod_s, cluster.hop_s, is_shared=cluster.data.training.claims is None
-    )
+    workload = Workload(ring, count, pods, cluster.pod_s, cluster.hop_s, is_shared=cluster.data.training.claims is None)
     found = forecasts(workload, cluster.convoy, divide)
     best = choose(found, cluster.shape)
     made = plan(cluster.shape or best.shape, best.convoy, pods)
-    return Proposal(cluster, specification, made, found, best, contents, origin)
+    return Proposal(cluster, specification, made, found, best, contents, origin, rehearsed)
 
 
 def stage(experiment: Experiment, folder: Path, cluster: Cluster) -> list[dict[str, Any]]:
@@ -125,7 +153,30 @@ def stage(experiment: Experiment, folder: Path, cluster: Cluster) -> list[dict[s
                 f"volumes are filled from an S3 store, but the experiment's data is in {url}. Copy it there with "
                 f"`modelhopper copy {url} s3://bucket/prefix`, and give that address in the experiment."
             )
-    return staging(cluster, bundle(experiment, folder).submission.manifests, urls)  # type: ignore[arg-type]
+    return staging(cluster, specified(experiment, folder).manifests, urls)  # type: ignore[arg-type]
+
+
+def _rehearsed(specification: Specification, search: Search | None) -> Rehearsal | None:
+    search = search or search_of(specification)
+    if search is None:
+        return None
+    return rehearse(search, objective(specification), specification.ring.iterations, specification.shards)
+
+
+def _expected(rehearsed: Rehearsal, first: int, shards: int) -> Expected:
+    """Return what a search takes of Workflows; `first`: how many configurations it begins with."""
+    legs = sum(rung.reached for rung in rehearsed.rungs)
+    # Who is followed by whom, nobody knows before: those that begin have about as many after them.
+    depth = max(len(rehearsed.rungs), -(-legs // first))
+    return Expected(legs, rehearsed.model_iterations * shards, depth)
+
+
+def _usual(ring: Ring, rehearsed: Rehearsal | None) -> Ring:
+    """Return the ring of a run in which each configuration trains as long as they do in the mean."""
+    if rehearsed is None:
+        return ring
+    mean = -(-rehearsed.model_iterations // rehearsed.configurations)
+    return replace(ring, iterations=mean, evaluate_every=mean, rungs=())
 
 
 def _check_data(experiment: Experiment, cluster: Cluster) -> None:

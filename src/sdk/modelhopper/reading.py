@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from modelhopper_contract.cancellation import is_cancelled
+from modelhopper_contract.decisions import Turn
 from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Started
 from modelhopper_contract.names import Names, checkpoint_number, token_name
@@ -33,6 +33,7 @@ class Reader:
         self.store = store
         self.names = Names(name)
         self._known: dict[str, tuple[Entry, Record]] = {}
+        self._all: list[Configuration] | None = None  # the configurations, once none can be added
 
     def stage(self) -> Stage:
         """Return how far the experiment's beginning is: it has begun, was handed to a cluster, or is being built."""
@@ -61,18 +62,48 @@ class Reader:
         name = self.names.specification()
         return Specification.from_json(self.store.get(name), name)
 
-    @cached_property
+    @property
     def configurations(self) -> list[Configuration]:
-        """All configurations, by number. They are written before the specification and never change."""
-        return self._records(self.store.list(self.names.configurations()), Configuration)
+        """All configurations, by number. None ever changes, but a search may add some while it runs."""
+        if self._all is not None:
+            return self._all
+        turns = self.turns()
+        found = self._records(self.store.list(self.names.configurations()), Configuration)
+        is_whole = turns[-1].is_last if turns else bool(self.store.list(self.names.specification()))
+        if found and is_whole:
+            self._all = found
+        return found
+
+    def turns(self) -> list[Turn]:
+        """Return what a search has decided, in order; nothing where it decided everything before the run began."""
+        return self._records(self.store.list(self.names.turns()), Turn)
+
+    def is_complete(self) -> bool:
+        """Say whether every configuration of a run that has begun has ended, and no search will add one."""
+        turns = self.turns()
+        if turns and not turns[-1].is_last:
+            return False
+        return len(self.store.list(self.names.outcomes())) >= len(self.configurations)
 
     def histories(self, number: int | None = None) -> list[History]:
-        """Return the metrics of every evaluated iteration, by configuration and iteration."""
-        return self._records(self._history_entries(number), History)
+        """Return the metrics of every evaluated iteration that counts, by configuration and iteration.
 
-    def last_histories(self) -> dict[int, History]:
-        """Return the metrics of each configuration's last evaluated iteration."""
-        last = {entry.name.rpartition("/")[0]: entry for entry in self._history_entries(None)}
+        What a configuration did before it was known that it had ended earlier does not count.
+        """
+        ends, shards = self._ends(self.outcomes())
+        found = self._records(self._history_entries(number), History)
+        return [one for one in found if not _is_after(one, ends.get(one.configuration), shards)]
+
+    def last_histories(self, outcomes: Mapping[int, Outcome] | None = None) -> dict[int, History]:
+        """Return the metrics of each configuration's result, or, while it has none, of its last evaluated iteration.
+
+        `outcomes`: as they were read just before.
+        """
+        ends, shards = self._ends(self.outcomes() if outcomes is None else outcomes)
+        entries = self._history_entries(None)
+        last = {entry.name.rpartition("/")[0]: entry for entry in entries}
+        results = {self.names.history(number, one.hops // shards) for number, one in ends.items()}
+        last |= {entry.name.rpartition("/")[0]: entry for entry in entries if entry.name in results}
         return {history.configuration: history for history in self._records(list(last.values()), History)}
 
     def outcomes(self) -> dict[int, Outcome]:
@@ -91,13 +122,17 @@ class Reader:
             own.setdefault(entry.name.rpartition("/")[0], []).append(entry)
         return self._records([entry for entries in own.values() for entry in entries[-count:]], Stay)
 
-    def hops(self) -> dict[int, int]:
-        """Return the newest checkpoint of each configuration."""
-        newest = dict.fromkeys((one.number for one in self.configurations), 0)
+    def hops(self, outcomes: Mapping[int, Outcome] | None = None) -> dict[int, int]:
+        """Return the newest checkpoint of each configuration, or, where its result is an earlier one, its last.
+
+        `outcomes`: as they were read just before.
+        """
+        newest = {one.number: one.first_hop for one in self.configurations}
         for entry in self.store.list(self.names.checkpoints()):
             number, hop = checkpoint_number(entry.name)
             newest[number] = max(hop, newest.get(number, 0))
-        return newest
+        ends, _ = self._ends(self.outcomes() if outcomes is None else outcomes)
+        return newest | {number: one.hops_trained for number, one in ends.items()}
 
     def work(self, shards: int) -> dict[int, Started]:
         """Return what each station works on: the token that is in its inbox for longest. Nothing for an empty inbox."""
@@ -122,6 +157,11 @@ class Reader:
     def log(self, entry: Entry) -> str:
         """Return what a station or pod printed."""
         return self.store.get(entry.name).decode(errors="replace")
+
+    def _ends(self, outcomes: Mapping[int, Outcome]) -> tuple[dict[int, Outcome], int]:
+        """Return the outcomes of those whose result need not be the newest that is there, and the number of shards."""
+        found = {n: one for n, one in outcomes.items() if one.state == "stopped" or one.trained is not None}
+        return found, self.specification().shards if found else 1
 
     def _due(self, shards: int) -> Iterator[Started]:
         for entry in sorted(self.store.list(self.names.inbox()), key=lambda one: (one.modified_s, one.name)):
@@ -152,6 +192,10 @@ class Reader:
             return kind.from_json(self.store.get(name), name)
         except ObjectNotFound:
             return None  # removed since it was listed: a run that is extended takes its outcomes back
+
+
+def _is_after(history: History, end: Outcome | None, shards: int) -> bool:
+    return end is not None and history.iteration * shards > end.hops_trained
 
 
 def experiment_names(store: Store) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelhopper_contract.errors import SpecError
-from modelhopper_contract.experiment import Part
+from modelhopper_contract.part import Part
 
 Path_ = tuple[str | int, ...]
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from modelhopper import export
 from modelhopper.candidate import Candidate
 from modelhopper.defaults import DEFAULT_STORE
+from modelhopper.explanation import Explanation, explain
 from modelhopper.history import RunHistory, make_history, train_seconds
 from modelhopper.leaderboard import Leaderboard, Row, leaderboard, make_rows
 from modelhopper.reading import Reader, experiment_names
-from modelhopper.status import Status, make_status, make_status_of_submission
+from modelhopper.status import Records, Status, make_status, make_status_of_submission
 from modelhopper.steering import cancel_run, make_resumable
 from modelhopper_contract.errors import ObjectNotFound, UserError
 from modelhopper_contract.metrics import Metric, choose, recorded
@@ -23,7 +24,6 @@ from modelhopper_contract.records import Stay
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
-from modelhopper_scheduler.searches.configurations import configurations
 
 if TYPE_CHECKING:
     from modelhopper.running import EngineName
@@ -88,12 +88,25 @@ class Run:
         except UserError:  # the objective is not recorded, and how far the run is does not depend on it
             board = self._leaderboard(specification, stays, "loss", lower_is_better=None)
         stations = sorted({stay.station for stay in stays})
-        outcomes, hops, cancelled = reader.outcomes(), reader.hops(), reader.is_cancelled()
-        made = make_status(specification, board, outcomes, hops, stations, reader.changed_s(), is_cancelled=cancelled)
+        records = Records(
+            outcomes=reader.outcomes(),
+            hops=reader.hops(),
+            stations=stations,
+            changed_s=reader.changed_s(),
+            turns=reader.turns(),
+            configurations=reader.configurations,
+            is_cancelled=reader.is_cancelled(),
+        )
+        made = make_status(specification, board, records)
         if made.best is None:
             return made
         train_s = sum(stay.train_s for stay in reader.stays(made.best.number))
         return replace(made, best=replace(made.best, train_s=train_s))
+
+    def explain(self, number: int) -> Explanation:
+        """Return a configuration's whole life: parameters, hops, places, metrics, decisions, failures."""
+        self._specification()
+        return explain(self.reader, number)
 
     def wait(self, timeout_s: float | None = None, *, progress: bool = True) -> Status:
         """Wait until every configuration has ended, wherever the run is going on, and return the status then.
@@ -125,7 +138,7 @@ class Run:
         return self
 
     def leaderboard(self, metric: str | None = None, *, lower_is_better: bool | None = None) -> Leaderboard:
-        """Return all configurations, the best first, by their last evaluated iteration.
+        """Return all configurations, the best first, by their results, or their last evaluated iteration until then.
 
         `metric`: such as "validation accuracy", "training loss" or "accuracy", which is of the validation data where
         there is any; by default the experiment's objective, else the first compiled metric, else the loss. Losses and
@@ -185,15 +198,15 @@ class Run:
     def _submitted(self) -> Status:
         submission, submitted_s = self.reader.submission()
         specification = submission.specification
-        count = len(configurations(specification.experiment))
+        count = len(submission.configurations)
         return make_status_of_submission(specification, count, submitted_s, is_cancelled=self.reader.is_cancelled())
 
     def _leaderboard(
         self, specification: Specification, stays: list[Stay], metric: str | None, *, lower_is_better: bool | None
     ) -> Leaderboard:
         reader = self.reader
-        histories = reader.last_histories()
-        outcomes, hops = reader.outcomes(), reader.hops()
+        outcomes = reader.outcomes()
+        histories, hops = reader.last_histories(outcomes), reader.hops(outcomes)
         rows = make_rows(specification, reader.configurations, histories, outcomes, hops, train_seconds(stays))
         chosen = self._metric(specification, rows, metric, lower_is_better=lower_is_better)
         return leaderboard(specification, rows, chosen)

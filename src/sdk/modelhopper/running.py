@@ -15,7 +15,9 @@ from typing import Any, Literal
 from modelhopper.defaults import DEFAULT_STORE
 from modelhopper.specify import specified
 from modelhopper.steering import cancelled
+from modelhopper.warm_start import begun_with
 from modelhopper_contract.cancellation import go_on
+from modelhopper_contract.early_stopping import check_early_stopping
 from modelhopper_contract.errors import Cancelled, UserError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.manifest import Manifest
@@ -28,12 +30,12 @@ from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.directory import DirectoryStore
 from modelhopper_contract.submission import put_manifests
-from modelhopper_scheduler.conduct import begun, conduct
+from modelhopper_scheduler.conduct import begun, check_continued, conduct
 from modelhopper_scheduler.engines.devices import station_gpus
 from modelhopper_scheduler.engines.engine import Engine
 from modelhopper_scheduler.exclusion import exclusive
 from modelhopper_scheduler.lookout import Lookout
-from modelhopper_scheduler.searches.configurations import configurations
+from modelhopper_scheduler.searches.making import planned
 from modelhopper_trainer.notices import without_notices
 
 EngineName = Literal["local", "inline"]
@@ -51,6 +53,7 @@ class Job:
     has_begun: bool  # the store holds the beginning of this run
     extend: bool = False  # what has begun may be shorter
     manifests: Mapping[Split, Manifest] = field(default_factory=dict)  # of the data sets
+    note: str = ""  # what to say of it at the start
 
     @property
     def stations(self) -> int:
@@ -79,13 +82,19 @@ def make_ready(
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError("Training needs TensorFlow, which is not installed: pip install 'modelhopper[cpu]', or [gpu].")
     specification, manifests = specified(experiment, folder)
-    chosen = configurations(experiment)
+    chosen = planned(specification)
     outputs = [output.name for output in manifests["training"].outputs]
-    check_objective(experiment.objective, chosen, outputs, validated=experiment.data.validation is not None)
+    validated = experiment.data.validation is not None
+    check_objective(experiment.objective, chosen, outputs, validated=validated)
+    check_early_stopping(experiment.early_stopping, experiment.objective, chosen, outputs, validated=validated)
     opened = _opened(store, experiment, folder)
-    planned = begun(specification, opened, extend=extend)
+    specification, chosen, note = begun_with(specification, chosen, opened)
+    stored = begun(specification, opened, extend=extend)
+    if stored is not None:
+        check_continued(specification, stored, chosen)
     gpus = station_gpus(experiment.devices, len(chosen))
-    return Job(specification, planned or chosen, opened, engine, gpus, planned is not None, extend, manifests)
+    all_of_them = list({one.number: one for one in [*chosen, *(stored or ())]}.values())
+    return Job(specification, all_of_them, opened, engine, gpus, stored is not None, extend, manifests, note)
 
 
 def run_job(job: Job, on_event: Callable[[Event], None]) -> None:

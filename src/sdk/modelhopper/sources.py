@@ -53,9 +53,12 @@ def changed_files(specification: Specification, configuration: Configuration) ->
     """Return the user's files that a configuration is built from and that are not what they were, as written."""
     experiment = specification.experiment
     everyone = named_files(experiment.models.values(), experiment.model_dump(include={"compile", "search"}))
+    models = experiment.models.values()
+    # The checkpoint is in the place of the weights that a model began with.
     own = named_files([experiment.models[configuration.model]], configuration.compile)
+    spent = {model.initial_weights for model in models} - {model.build for model in models}
     # What files import is recorded of all together, so each configuration is taken to need it.
-    needed = sorted(specification.files.keys() - (everyone - own))
+    needed = sorted(specification.files.keys() - (everyone - own) - spent)
     return [written for written in needed if _digest(specification.path(written)) != specification.digests[written]]
 
 

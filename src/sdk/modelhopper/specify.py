@@ -15,6 +15,7 @@ from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.records import Split
 from modelhopper_contract.specification import Specification
+from modelhopper_scheduler.searches.making import search_of
 from modelhopper_trainer.shards import open_data
 
 
@@ -50,12 +51,16 @@ def specified(experiment: Experiment, folder: Path) -> Specified:
         validation_shards=len(manifests["validation"].shards) if "validation" in manifests else 0,
         digests=digests | {file: digest_file(Path(folder, file)) for file in _user_files(experiment, folder)},
     )
+    search = search_of(specification)
+    if search is not None:
+        specification = specification.model_copy(update={"rungs": tuple(search.rungs)})
     return Specified(specification, manifests)
 
 
 def named_files(models: Iterable[Model], rest: object) -> set[str]:
     """Return the files of the user's that models and other values (losses, metrics, ...) name, as written."""
-    return {name.partition(":")[0] for name in (*(model.build for model in models), *_references(rest))}
+    named = [name for model in models for name in (model.build, model.initial_weights) if name is not None]
+    return {name.partition(":")[0] if ".py:" in name else name for name in (*named, *_references(rest))}
 
 
 def _manifest(folder: Path, written: str) -> Manifest:

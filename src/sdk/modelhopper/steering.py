@@ -35,7 +35,7 @@ def cancelled(store: Store, name: str) -> str:
 
 def is_complete(reader: Reader) -> bool:
     """Say whether every configuration has ended, and no longer run of the same was handed to a cluster."""
-    if reader.stage() != "begun" or len(reader.store.list(reader.names.outcomes())) < len(reader.configurations):
+    if reader.stage() != "begun" or not reader.is_complete():
         return False
     if not reader.was_submitted():
         return True

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelhopper.documents import load_cluster
+from modelhopper.pods.judging import search_here
 from modelhopper.proposing import Proposal, proposal
 from modelhopper.results import Run
 from modelhopper.status import Status
@@ -22,6 +23,10 @@ from modelhopper_contract.submission import read_submission
 
 if TYPE_CHECKING:
     from modelhopper_scheduler.workflow_api import WorkflowState
+
+
+# What larger files come to is not tried: encoding given weights of 500 MB would take a minute and 3 GB of memory.
+_MOST_ENCODED_BYTES = 4 << 20
 
 
 class Argo:
@@ -59,7 +64,8 @@ def submit(proposed: Proposal, *, dry_run: bool = False) -> list[str]:
     from modelhopper_scheduler.render import fits
     from modelhopper_scheduler.workflow_api import create
 
-    if proposed.contents is not None and not fits(proposed.contents.encode()):
+    contents = proposed.contents
+    if contents is not None and not (contents.size_bytes <= _MOST_ENCODED_BYTES and fits(contents.encode())):
         if not dry_run:
             upload(proposed)
         proposed = proposed.uploaded()
@@ -106,7 +112,8 @@ def resubmit(name: str, store: str | Store, cluster: str | Path | Mapping[str, A
     found = _cluster(cluster)
     submission = read_submission(opened, name)
     go_on(opened, name)
-    return submit(proposal(submission, found))
+    with search_here(submission.specification, opened) as search:
+        return submit(proposal(submission, found, search=search))
 
 
 class ClusterRun(Run):

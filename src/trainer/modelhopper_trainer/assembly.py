@@ -20,6 +20,7 @@ from modelhopper_trainer.encoding import Encoding, encoding_for
 from modelhopper_trainer.models import build_model
 from modelhopper_trainer.seeds import initial_weights
 from modelhopper_trainer.state import Variables
+from modelhopper_trainer.transfer import Transfer, freeze, take_weights
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Assembly:
     loss_weights: dict[str, float]
     metrics: dict[str, list[Any]]  # as the user wrote them, by output name
     folder: Path
+    transfer: Transfer | None = None  # what a file of weights gave to the model
 
     @property
     def jit_compile(self) -> bool:
@@ -47,11 +49,18 @@ class Assembly:
 
 
 def assemble(
-    configuration: Configuration, model: experiment.Model, manifest: Manifest, seed: int, folder: Path
+    configuration: Configuration,
+    model: experiment.Model,
+    manifest: Manifest,
+    seed: int,
+    folder: Path,
+    *,
+    with_weights: bool = True,
 ) -> Assembly:
     """Build and compile a configuration for a data set.
 
-    Raises SpecError, with the path of the wrong value inside the configuration, for anything that does not fit.
+    `with_weights`: False leaves out the model's `initial_weights`, where a checkpoint is loaded next. Raises SpecError,
+    with the path of the wrong value inside the configuration, for anything that does not fit.
     """
     outputs = tuple(output.name for output in manifest.outputs)
     losses = _per_output("loss", configuration.compile.get("loss"), outputs)
@@ -62,20 +71,25 @@ def assemble(
     with _inside("model"):
         built = build_model(model, configuration.parameters, folder, initial_weights(seed, configuration.number))
         encoding = encoding_for(built, manifest, losses)
+        transfer = _transferred(built, model, folder) if with_weights else None
+        freeze(built, model.frozen_layers)
     _compile(built, optimizer, losses, weights, configuration, folder)
     for given in [metric for each in metrics.values() for metric in each]:
         with _inside("metrics"):
             if given not in NAMED_BY_FORM:
                 make_metric(given, folder)
     built.optimizer.build(built.trainable_variables)
-    return Assembly(configuration, built, Variables(built), encoding, losses, weights, metrics, folder)
+    return Assembly(configuration, built, Variables(built), encoding, losses, weights, metrics, folder, transfer)
 
 
-def assemble_for(specification: Specification, configuration: Configuration, manifest: Manifest) -> Assembly:
-    """Build and compile a configuration of a run."""
+def assemble_for(
+    specification: Specification, configuration: Configuration, manifest: Manifest, *, with_weights: bool = True
+) -> Assembly:
+    """Build and compile a configuration of a run; see `assemble`."""
     experiment = specification.experiment
     model = experiment.models[configuration.model]
-    return assemble(configuration, model, manifest, experiment.seed, specification.path("."))
+    folder = specification.path(".")
+    return assemble(configuration, model, manifest, experiment.seed, folder, with_weights=with_weights)
 
 
 # Which function these names mean depends on what the labels look like, as in Keras' own compile.
@@ -93,6 +107,12 @@ def program_key(configuration: Configuration, model: experiment.Model) -> bytes:
     weighted = configuration.fit.get("class_weight") is not None
     shared = {**configuration.compile, "optimizer": optimizer}
     return canonical_json([model.model_dump(mode="json"), configuration.parameters, shared, weighted])
+
+
+def _transferred(built: keras.Model, model: experiment.Model, folder: Path) -> Transfer | None:
+    if model.initial_weights is None:
+        return None
+    return take_weights(built, model.initial_weights, folder, is_numbered=model.is_function)
 
 
 def _compile(

@@ -44,9 +44,18 @@ def use_outside_generator(generator: keras.random.SeedGenerator) -> None:
     global_state.set_global_attribute("global_seed_generator", generator)
 
 
-def layer_sizes(model: keras.Model) -> Iterator[tuple[int, int]]:
-    """Yield, for each layer, its trainable numbers and the positions of its output (1 for a vector)."""
+def layer_sizes(model: keras.Model) -> Iterator[tuple[int, int, bool]]:
+    """Yield, for each layer, its weights, the positions of its output (1 for a vector), and whether it is trained."""
     for layer in model._flatten_layers(include_self=False):
         numbers = sum(int(np.prod(tuple(variable.shape))) for variable in layer._trainable_variables)
         shape = tuple(layer.output.shape) if getattr(layer, "_inbound_nodes", None) else ()
-        yield numbers, int(np.prod([size or 1 for size in shape[1:-1]], dtype=np.int64))
+        yield numbers, int(np.prod([size or 1 for size in shape[1:-1]], dtype=np.int64)), layer.trainable
+
+
+def named_layers(layer: keras.layers.Layer, around: str = "") -> list[tuple[str, keras.layers.Layer]]:
+    """Return all layers inside a model or layer, at any depth, as "outer/inner"; what is outside comes first."""
+    found = []
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        name = f"{around}{inner.name}"
+        found += [(name, inner), *named_layers(inner, f"{name}/")]
+    return found

@@ -15,6 +15,7 @@ import numpy as np
 
 from modelhopper_contract import experiment
 from modelhopper_contract.errors import SpecError
+from modelhopper_contract.nearest import did_you_mean
 from modelhopper_trainer.functions import call, load_function
 from modelhopper_trainer.keras_internals import FUNCTIONAL_MODULE
 
@@ -35,9 +36,20 @@ def build_model(model: experiment.Model, parameters: Mapping[str, Any], folder: 
 
 def _built(model: experiment.Model, parameters: Mapping[str, Any], folder: Path) -> Any:
     if model.is_function:
-        return call(model.build, load_function(model.build, folder), parameters)
+        function = load_function(model.build, folder)
+        try:
+            return call(model.build, function, parameters)
+        except SpecError as error:
+            raise SpecError(f"{error}{_hint(error.path)}", error.path) from error
     path = _existing(model.build, folder)
     return _from_json(path) if model.build.endswith(".json") else _from_keras_file(path)
+
+
+def _hint(path: tuple[str | int, ...]) -> str:
+    """Say what a parameter that the function does not take may be meant to be."""
+    if path and path[-1] in experiment.RESERVED:
+        return f" `{path[-1]}` stands beside `build`, and is one for all of a model: name two models to try two."
+    return did_you_mean(path[-1], experiment.RESERVED) if path else ""
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def restore(specification: Specification, configuration: Configuration, manifest
 
     Raises SpecError when the model that is built now has other variables than the checkpoint.
     """
-    assembly = assemble_for(specification, configuration, manifest)
+    assembly = assemble_for(specification, configuration, manifest, with_weights=False)
     variables = assembly.variables.all
     for name in sorted(variables.keys() | state.keys()):
         mine = tuple(variables[name].shape) if name in variables else None

@@ -8,16 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from modelhopper_contract import checkpoint
-from modelhopper_contract.errors import SpecError, UserError
+from modelhopper_contract.errors import SpecError, StoreError, UserError
 from modelhopper_contract.manifest import Input, Manifest, Output
 from modelhopper_contract.messages import Built
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration, HopRecord
+from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_trainer.assembly import Assembly, assemble_for
 from modelhopper_trainer.class_weights import class_weights
 from modelhopper_trainer.keras_internals import layer_sizes
+from modelhopper_trainer.origin import first_checkpoint
 from modelhopper_trainer.workshop import Tools, Workshop
 
 # What one optimizer step costs beside its arithmetic, in multiplications: about 0.2 ms at 1e9 a second.
@@ -26,22 +27,33 @@ _STEP_MULTIPLICATIONS = 200_000
 
 def prepare(specification: Specification, configuration: Configuration, workshop: Workshop, store: Store) -> Built:
     """Build a configuration, put its checkpoint 0, and say what it will cost; or say what is wrong with it."""
-    manifest = workshop.manifest
     try:
-        assembly = assemble_for(specification, configuration, manifest)
-        class_weights(configuration.fit["class_weight"], manifest)
-        if workshop.keep(configuration, assembly):
-            _try_evaluation(workshop.tools(configuration), manifest)
+        assembly = build(specification, configuration, workshop)
+        state, record = first_checkpoint(specification, configuration, assembly.variables.read(), store)
     except UserError as error:
         return Built(configuration=configuration.number, problem=str(error), path=getattr(error, "path", ()))
+    except StoreError:
+        raise
     except Exception as error:  # noqa: BLE001 -- the user's model function may raise anything
         problem = f"building the model raised {type(error).__name__}: {error}"
         return Built(configuration=configuration.number, problem=problem, traceback=traceback.format_exc())
-    record = HopRecord(configuration=configuration.number, hop=-1, shard=None, steps=0, loss=None)
     name = Names(specification.experiment.name).checkpoint(configuration.number, 0)
-    store.put(name, checkpoint.to_bytes(assembly.variables.read(), record))
+    store.put(name, checkpoint.to_bytes(state, record))
     weights = int(assembly.model.count_params())
-    return Built(configuration=configuration.number, weights=weights, cost=_cost(assembly, manifest))
+    cost, note = _cost(assembly, workshop.manifest), None if assembly.transfer is None else str(assembly.transfer)
+    return Built(configuration=configuration.number, weights=weights, cost=cost, note=note)
+
+
+def build(specification: Specification, configuration: Configuration, workshop: Workshop) -> Assembly:
+    """Build and compile a configuration with its own initial state; the first of a kind is tried, and kept.
+
+    Raises SpecError for anything that does not fit.
+    """
+    assembly = assemble_for(specification, configuration, workshop.manifest)
+    class_weights(configuration.fit["class_weight"], workshop.manifest)
+    if workshop.keep(configuration, assembly):
+        _try_evaluation(workshop.tools(configuration), workshop.manifest)
+    return assembly
 
 
 def _try_evaluation(tools: Tools, manifest: Manifest) -> None:
@@ -63,6 +75,7 @@ def _cost(assembly: Assembly, manifest: Manifest) -> float:
     fit = assembly.configuration.fit
     rows = manifest.rows / len(manifest.shards)
     steps = np.ceil(rows / fit["batch_size"])
-    # Each trainable number is multiplied once per output position forward, and about twice backward.
-    per_row = 3.0 * sum(numbers * positions for numbers, positions in layer_sizes(assembly.model))
+    # Each weight is multiplied once per output position forward, and where it is trained about twice backward.
+    sizes = layer_sizes(assembly.model)
+    per_row = sum((3.0 if trained else 1.0) * numbers * positions for numbers, positions, trained in sizes)
     return float(fit["epochs"] * (rows * per_row + steps * _STEP_MULTIPLICATIONS))

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Ended, Evaluated, Event
 from modelhopper_contract.names import Names, checkpoint_number
-from modelhopper_contract.records import Configuration, Failure, History, Outcome, ShardMetrics, Split, Stay
+from modelhopper_contract.records import Configuration, Failure, History, Outcome, ShardMetrics, Split, Stay, Token
 from modelhopper_contract.ring import Ring
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.tokens import tokens_of
+from modelhopper_trainer.stopping import Stopping
 
 Merge = Callable[[list[ShardMetrics]], dict[str, float]]
 
@@ -36,24 +38,28 @@ class Publisher:
         """The experiment's object names."""
         return Names(self.specification.experiment.name)
 
-    def stay(self, configuration: Configuration, data: bytes, stay: Stay, token: str) -> None:
-        """Publish the checkpoint at the end of a stay, tell who goes on, and remove what is not needed any more."""
+    def stay(self, configuration: Configuration, data: bytes, stay: Stay, token: str, until: int | None = None) -> None:
+        """Publish the checkpoint at the end of a stay, tell who goes on, and remove what is not needed any more.
+
+        `until`: the iterations that its token lets the configuration train.
+        """
         number, end = configuration.number, stay.end_hop
         self.store.put(self.names.checkpoint(number, end), data)
-        self.announce(configuration, end)
+        if self._stopping is None or not self._stopping.settle(number):
+            self.announce(configuration, end, until)
         self.store.delete(token)
         self.store.put(self.names.journal(number, end), stay.to_json())
         self._remove(number, stay.first_hop)
 
-    def forward(self, configuration: Configuration, newest: int, hop: int, token: str) -> None:
+    def forward(self, configuration: Configuration, newest: int, token: Token, name: str) -> None:
         """Replace the token of a hop that was done by those of the newest checkpoint; those there stay the same."""
-        self.announce(configuration, newest)
-        self.store.delete(token)
-        self._remove(configuration.number, hop)
+        self.announce(configuration, newest, token.until)
+        self.store.delete(name)
+        self._remove(configuration.number, token.hop)
 
-    def announce(self, configuration: Configuration, hop: int) -> None:
+    def announce(self, configuration: Configuration, hop: int, until: int | None = None) -> None:
         """Put the tokens that a checkpoint gives rise to."""
-        for name, token in tokens_of(self.specification, self.stations, configuration, hop).items():
+        for name, token in tokens_of(self.specification, self.stations, configuration, hop, until).items():
             self.store.put(name, token.to_json())
 
     def evaluation(
@@ -74,7 +80,9 @@ class Publisher:
         A process that was thought dead may find only now, by itself, that it cannot do what another has done since.
         """
         outcome = Outcome(configuration=number, state="failed", hops=failure.hop, failure=failure)
-        if (earlier := self._outcome(number)) is None:
+        if self._stopping is not None:
+            self._stopping.fail(number, failure)
+        elif (earlier := self._outcome(number)) is None:
             self._end(outcome)
         else:
             self.report(Ended(outcome=earlier))
@@ -84,10 +92,18 @@ class Publisher:
     def _ring(self) -> Ring:
         return self.specification.ring
 
+    @cached_property
+    def _stopping(self) -> Stopping | None:
+        rule = self.specification.experiment.early_stopping
+        return None if rule is None else Stopping(self.store, self.specification, rule, self.report)
+
     def _complete(self, number: int, iteration: int, entries: list[str], merge: Merge) -> None:
         history = self._merged(number, iteration, entries, merge)
         self.store.put(self.names.history(number, iteration), history.to_json())
         self.report(Evaluated(history=history))
+        if self._stopping is not None:
+            self._stopping.weigh(number)
+            return
         if self._is_all_evaluated(number):
             self._finish(number)
         hop = iteration * self._ring.shards
@@ -146,9 +162,14 @@ class Publisher:
         if self._ring.is_kept(hop):
             return
         # The evaluation, when it is complete, removes what it needed.
-        if self._ring.is_evaluated(hop) and not self._has_history(number, self._ring.iteration(hop)):
+        if self._ring.is_evaluated(hop) and self._is_needed(number, self._ring.iteration(hop)):
             return
         self.store.delete(self.names.checkpoint(number, hop))
+
+    def _is_needed(self, number: int, iteration: int) -> bool:
+        if self._stopping is not None:
+            return self._stopping.is_needed(number, iteration)
+        return not self._has_history(number, iteration)
 
     def _has_history(self, number: int, iteration: int) -> bool:
         return bool(self.store.list(self.names.history(number, iteration)))

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+SEED_STATE = "seed_generator_state"  # Keras' own name for the variable of a seed generator
+
 
 class Variables:
     """The variables of a model and its optimizers, in a fixed order.
@@ -36,7 +38,7 @@ class Variables:
 
     def seeds(self) -> list[Any]:
         """Return the states of the model's Keras seed generators, which every hop sets anew."""
-        return [variable for variable in self.model.values() if variable.name == "seed_generator_state"]
+        return [variable for variable in self.model.values() if variable.name == SEED_STATE]
 
 
 def model_part(state: Mapping[str, Array]) -> dict[str, Array]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelhopper_contract import checkpoint
-from modelhopper_contract.checkpoint import Checkpoint
+from modelhopper_contract.checkpoint import Checkpoint, State
 from modelhopper_contract.errors import CorruptObject, HopError, ModelhopperError, ObjectNotFound, SpecError
 from modelhopper_contract.messages import Event, Idle, Started, Trained
 from modelhopper_contract.names import Names, checkpoint_number
@@ -22,7 +22,8 @@ from modelhopper_trainer.class_weights import class_weights
 from modelhopper_trainer.failures import Watch, failure
 from modelhopper_trainer.hop import HopTask, run_hop
 from modelhopper_trainer.moves import Moves
-from modelhopper_trainer.preparation import prepare
+from modelhopper_trainer.origin import first_checkpoint, is_to_be_made
+from modelhopper_trainer.preparation import build, prepare
 from modelhopper_trainer.publishing import Publisher
 from modelhopper_trainer.state import model_part
 from modelhopper_trainer.workshop import Workshop
@@ -34,6 +35,14 @@ class Arrival(NamedTuple):
     token: Token
     configuration: Configuration
     checkpoint: Checkpoint | None  # None when the token is out of date
+
+
+class Trip(NamedTuple):
+    """A configuration on its way, with the token that sent it and that token's name."""
+
+    configuration: Configuration
+    token: Token
+    name: str
 
 
 class Station:
@@ -171,12 +180,14 @@ class Station:
             Started(action=token.action, station=self._station, configuration=token.configuration, hop=token.hop)
         )
         self._watch.begin()  # after the report, which may itself print
-        if found is None:
+        if found is None and not self._begins(arrival):
             self._write(name, lambda: self._forward(name, arrival))
             return
         try:
+            if found is None:
+                found = self._beginning(arrival.configuration)
             if token.action == "train":
-                self._train(name, arrival.configuration, found, token.hop)
+                self._train(name, arrival.configuration, found, token)
             else:
                 self._evaluate(name, arrival.configuration, found, token.hop)
         except (HopError, SpecError) as error:
@@ -186,8 +197,24 @@ class Station:
         except Exception as error:  # noqa: BLE001 -- whatever a user's model raises ends that model only
             self._fail(name, token, error)
 
-    def _train(self, name: str, configuration: Configuration, found: Checkpoint, hop: int) -> None:
-        started_s, started = time.time(), time.perf_counter()
+    def _begins(self, arrival: Arrival) -> bool:
+        token, configuration = arrival.token, arrival.configuration
+        return token.action == "train" and is_to_be_made(self._specification, configuration, token.hop, self._store)
+
+    def _beginning(self, configuration: Configuration) -> Checkpoint:
+        """Build a configuration that a search let start later than the others, and return its first state.
+
+        That state needs no place in the store: until there is a later one, the token is there, and whoever finds it
+        makes the same state again.
+        """
+        try:
+            own = build(self._specification, configuration, self._workshop).variables.read()
+            return first_checkpoint(self._specification, configuration, own, self._store)
+        except SpecError as error:
+            raise HopError(str(error)) from error  # what is wrong with one that the user did not write ends that one
+
+    def _train(self, name: str, configuration: Configuration, found: Checkpoint, token: Token) -> None:
+        started_s, started, hop = time.time(), time.perf_counter(), token.hop
         program = self._workshop.tools(configuration).program
         program.load(found.state)
         ring = self._specification.ring
@@ -208,7 +235,7 @@ class Station:
             train_s=train_s,
             overhead_s=overhead_s,
         )
-        self._write(name, lambda: self._publish(configuration, checkpoint.to_bytes(state, record), stay, name, record))
+        self._write(name, lambda: self._publish(Trip(configuration, token, name), state, record, stay))
 
     def _hop(self, configuration: Configuration, hop: int, before: HopRecord) -> HopRecord:
         self._hop_now = hop
@@ -218,12 +245,13 @@ class Station:
         program = self._workshop.tools(configuration).program
         return run_hop(program, self._workshop.feed("training", shard), task, before.steps)
 
-    def _publish(self, configuration: Configuration, data: bytes, stay: Stay, name: str, record: HopRecord) -> None:
-        self._publisher.stay(configuration, data, stay, name)
+    def _publish(self, trip: Trip, state: State, record: HopRecord, stay: Stay) -> None:
+        data = checkpoint.to_bytes(state, record)
+        self._publisher.stay(trip.configuration, data, stay, trip.name, trip.token.until)
         self._report(
             Trained(
                 station=self._station,
-                configuration=configuration.number,
+                configuration=stay.configuration,
                 first_hop=stay.first_hop,
                 end_hop=stay.end_hop,
                 loss=record.loss or 0.0,
@@ -263,7 +291,7 @@ class Station:
         if newest < arrival.token.hop:
             missing = self._names.checkpoint(number, arrival.token.hop)
             raise CorruptObject(f"{missing} is missing, and configuration {number} cannot go on without it.")
-        self._publisher.forward(arrival.configuration, newest, arrival.token.hop, name)
+        self._publisher.forward(arrival.configuration, newest, arrival.token, name)
 
     def _fail(self, name: str, token: Token, error: BaseException) -> None:
         found = self._described(token, error)

@@ -46,7 +46,9 @@ class Workshop:
         """Return the program and evaluator that a configuration shares with others of its kind."""
         key = self._key(configuration)
         if key not in self._tools:
-            self.keep(configuration, assemble_for(self._specification, configuration, self.manifest))
+            # Whoever uses the tools loads a checkpoint first.
+            assembly = assemble_for(self._specification, configuration, self.manifest, with_weights=False)
+            self.keep(configuration, assembly)
         return self._tools[key]
 
     def keep(self, configuration: Configuration, assembly: Assembly) -> bool:

@@ -38,8 +38,8 @@ class Engine(Protocol):
     ) -> list[Built]:
         """Build every configuration once and put its checkpoint 0. Blocks; may be repeated."""
 
-    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:
-        """Let the stations serve their inboxes until every unfinished configuration has an outcome. Blocks.
+    def serve(self, specification: Specification, is_over: Callable[[], bool], on_event: OnEvent) -> None:
+        """Let the stations serve their inboxes until it is over, which is asked after every event. Blocks.
 
         Raises StoreUnavailable when the store cannot be reached, Cancelled when somebody asks for the run to stop, and
         ModelhopperError when the stations cannot go on.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 from modelhopper_contract.errors import Cancelled
-from modelhopper_contract.messages import Built, Ended, Event
+from modelhopper_contract.messages import Built, Event
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.engines.engine import OnEvent, never
@@ -56,19 +56,17 @@ class InlineEngine:
             on_event(built)
         return found
 
-    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:
+    def serve(self, specification: Specification, is_over: Callable[[], bool], on_event: OnEvent) -> None:
         """Serve the one inbox in this process."""
-        waiting = set(unfinished)
+        self._on_event = on_event
 
-        def heard(event: Event) -> None:
-            if isinstance(event, Ended):
-                waiting.discard(event.outcome.configuration)
-            on_event(event)
+        def is_done() -> bool:
+            with self._one_at_a_time:
+                return is_over()
 
-        self._on_event = heard
         # A look at an empty inbox is rare here: what is written next is this station's own.
-        self._of(specification).serve(lambda: not waiting or self._is_cancelled(), _wait)
-        if waiting:
+        self._of(specification).serve(lambda: is_done() or self._is_cancelled(), _wait)
+        if not is_done():
             raise Cancelled("the run was cancelled")
 
     def _hear(self, event: Event) -> None:

@@ -89,19 +89,16 @@ class LocalEngine:
                     on_event(event)
         return found
 
-    def serve(self, specification: Specification, unfinished: set[int], on_event: OnEvent) -> None:  # noqa: ARG002
-        """Let the stations serve until every configuration has ended."""
-        waiting = set(unfinished)
+    def serve(self, specification: Specification, is_over: Callable[[], bool], on_event: OnEvent) -> None:  # noqa: ARG002
+        """Let the stations serve until it is over."""
         for process in self._processes.values():
             process.send(Serve())
-        while waiting:
+        while not is_over():
             for process, event in self._arrivals():
                 heard = event or self._after_death(process)
                 if heard is None:
                     continue
                 self._raise_problem(heard)
-                if isinstance(heard, Ended):
-                    waiting.discard(heard.outcome.configuration)
                 if isinstance(heard, Trained | Evaluated | Ended):
                     self._deaths.progress()
                 on_event(heard)

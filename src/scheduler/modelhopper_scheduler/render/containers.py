@@ -60,7 +60,7 @@ def training(setting: Setting, work: Work) -> models.Container:
     """Return the container of a pod that trains or evaluates, on a GPU where there are any."""
     given = setting.cluster.resources
     gpus = {setting.gpu: str(given.gpus)} if setting.gpu else {}
-    environment = [*_tensorflow(setting, on_gpu=setting.gpu is not None), *_attempt(), *work.environment]
+    environment = [*_tensorflow(setting, on_gpu=setting.gpu is not None), *attempt(), *work.environment]
     if any(mount.name == "cache" for mount in work.mounts):
         environment.append(_variable("MODELHOPPER_CACHE", CACHE))
     return _container(setting, setting.trainer, work, environment, _resources(setting, gpus))
@@ -75,6 +75,16 @@ def building(setting: Setting, work: Work) -> models.Container:
 def talking(setting: Setting, work: Work) -> models.Container:
     """Return the container of a pod that only talks to the store."""
     return _container(setting, setting.scheduler, work, list(work.environment), _SMALL)
+
+
+def attempt() -> list[models.EnvVar]:
+    """Return what tells a pod which attempt it is: by that it knows whether the one before was killed."""
+    pod = models.EnvVarSource(field_ref=models.ObjectFieldSelector(field_path="metadata.name"))
+    return [
+        models.EnvVar(name="MODELHOPPER_POD", value_from=pod),
+        _variable("MODELHOPPER_RETRIES", tag("retries")),
+        _variable("MODELHOPPER_LAST_EXIT_CODE", tag("lastRetry.exitCode")),
+    ]
 
 
 def _container(
@@ -124,16 +134,6 @@ def _tensorflow(setting: Setting, *, on_gpu: bool) -> list[models.EnvVar]:
     if not on_gpu:
         values["CUDA_VISIBLE_DEVICES"] = "-1"
     return [_variable(name, value) for name, value in values.items()]
-
-
-def _attempt() -> list[models.EnvVar]:
-    # By these a pod knows whether the one before it was killed, by what it trained.
-    pod = models.EnvVarSource(field_ref=models.ObjectFieldSelector(field_path="metadata.name"))
-    return [
-        models.EnvVar(name="MODELHOPPER_POD", value_from=pod),
-        _variable("MODELHOPPER_RETRIES", tag("retries")),
-        _variable("MODELHOPPER_LAST_EXIT_CODE", tag("lastRetry.exitCode")),
-    ]
 
 
 def _restricted() -> models.SecurityContext:

@@ -12,7 +12,15 @@ from modelhopper_contract.records import Split
 from modelhopper_scheduler.render import templates
 from modelhopper_scheduler.render.argo import API_VERSION, computed, plain, tag
 from modelhopper_scheduler.render.containers import Setting
-from modelhopper_scheduler.render.steps import MOST_LEG, chains, choice, leg, stations
+from modelhopper_scheduler.render.steps import (
+    MOST_LEG,
+    MOST_LEGS_TO_A_RUNG,
+    any_chains,
+    any_stations,
+    choice,
+    leg,
+    rung,
+)
 from modelhopper_scheduler.render.surroundings import common, labels
 
 _MOST_HOPS = 40  # of a chain in one Workflow: ten iterations over four shards, and few enough for many chains
@@ -44,23 +52,30 @@ def render(cluster: Cluster) -> dict[str, Any]:
 
 
 def _templates(setting: Setting) -> list[models.Template]:
-    shards = tag("steps.begin.outputs.parameters.shards")
-    count = _parameter("stations") if _has_stations(setting.cluster) else shards
+    shards, judges = (f"steps.begin.outputs.parameters.{name}" for name in ("shards", "judges"))
+    count = _parameter("stations") if _has_stations(setting.cluster) else tag(shards)
     own = ("--stations", count) if _has_stations(setting.cluster) else ()
     convoy = computed("workflow.parameters.shape == 'convoy' ? workflow.parameters.convoy : '1'")
     most = ("--most-chains", _parameter("most-chains"), "--most-hops", _parameter("most-hops"))
+    pods = computed("asInt(workflow.parameters['most-chains']) * asInt(workflow.parameters['most-hops'])")
+    longest = str(MOST_LEG * MOST_LEGS_TO_A_RUNG)
+    to_rungs = ("--most-pods", pods, "--longest", longest)
+    said = ("chains", "rungs", "since", "room", "shards", "judges")
     # With a shape that is none of these nothing runs, and the report fails: Argo itself does not check an `enum` here.
     of_chains = computed("workflow.parameters.shape in ['hop', 'convoy']")
     of_stations = computed("workflow.parameters.shape == 'station'")
     found = [
         choice([("chains", of_chains), ("stations", of_stations)]),
-        chains(shards, "chains", "begin-chains"),
-        stations(count, "stations", "begin-stations"),
+        any_chains(shards, judges),
+        any_stations(count, judges),
+        rung(),
         leg(MOST_LEG),
-        templates.begin(setting, ("--convoy", convoy, *most), "begin-chains"),
-        templates.begin(setting, own, "begin-stations"),
+        templates.begin(setting, ("--convoy", convoy, *most, *to_rungs), "begin-chains", said),
+        templates.begin(setting, own, "begin-stations", said[-2:]),
         templates.hop(setting, _held("shard")),
-        templates.evaluate(setting, _held("shard")),
+        templates.evaluate(setting, _held("shard"), is_judged=True),
+        templates.judge(setting, convoy),
+        templates.resident_judge(setting, "judge-stations"),
         templates.station(setting, _held("station")),
         templates.report(setting),
     ]

@@ -16,7 +16,16 @@ from modelhopper_scheduler.render import templates
 from modelhopper_scheduler.render.argo import API_VERSION, computed, parameters, plain, tag
 from modelhopper_scheduler.render.containers import Setting
 from modelhopper_scheduler.render.plan import Plan
-from modelhopper_scheduler.render.steps import chains, leg, leg_length, own_stations, stations
+from modelhopper_scheduler.render.steps import (
+    MOST_LEGS_TO_A_RUNG,
+    chains,
+    judged_chains,
+    leg,
+    leg_length,
+    own_stations,
+    rung,
+    stations,
+)
 from modelhopper_scheduler.render.surroundings import common, labels
 
 # An API server takes more, but status and text share 1 MiB in etcd.
@@ -27,7 +36,11 @@ _NAME_LENGTH = 50  # of the experiment's part of a Workflow's name: its pods' la
 def render(plan: Plan, cluster: Cluster, specification: Specification, bundle: str) -> list[dict[str, Any]]:
     """Return the Workflows in order: the same text but for the number of the window."""
     setting = _setting(cluster, specification)
-    found = _stations(plan, setting) if plan.shape == "station" else _chains(plan, setting)
+    if plan.shape == "station":
+        found = _stations(plan, setting)
+    else:
+        _check_validation(plan, setting)
+        found = _chains(plan, setting) if plan.expected is None else _judged_chains(plan, setting)
     count = plan.windows().workflows
     workflows = [_workflow(plan, setting, found, bundle, number) for number in range(1, count + 1)]
     size = len(json.dumps(workflows[0], separators=(",", ":")))
@@ -73,7 +86,6 @@ def _workflow(plan: Plan, setting: Setting, found: list[models.Template], bundle
 
 
 def _chains(plan: Plan, setting: Setting) -> list[models.Template]:
-    _check_validation(plan, setting)
     windows = plan.windows()
     options: tuple[str, ...] = ("--most-chains", str(windows.most_chains), "--most-hops", str(windows.most_hops))
     if plan.together > 1:
@@ -89,6 +101,22 @@ def _chains(plan: Plan, setting: Setting) -> list[models.Template]:
     ]
 
 
+def _judged_chains(plan: Plan, setting: Setting) -> list[models.Template]:
+    longest = plan.windows().most_hops
+    most = ("--most-pods", str(plan.most_pods), "--longest", str(longest))
+    held, convoy = _held_alike(plan, "shard"), str(plan.together)
+    return [
+        judged_chains(str(plan.shards)),
+        rung(),
+        leg(leg_length(longest, MOST_LEGS_TO_A_RUNG)),
+        templates.begin(setting, ("--convoy", convoy, *most), outputs=("rungs", "since", "room")),
+        templates.hop(setting, held),
+        templates.evaluate(setting, held, is_judged=True),
+        templates.judge(setting, convoy),
+        templates.report(setting),
+    ]
+
+
 def _check_validation(plan: Plan, setting: Setting) -> None:
     if setting.cluster.data.validation.claims is not None and plan.validation_shards > plan.shards:
         raise UserError(
@@ -99,14 +127,17 @@ def _check_validation(plan: Plan, setting: Setting) -> None:
 
 
 def _stations(plan: Plan, setting: Setting) -> list[models.Template]:
+    is_judged = plan.expected is not None
     begin = templates.begin(setting, ("--stations", str(plan.stations)))
     report = templates.report(setting)
+    judges = [templates.resident_judge(setting)] if is_judged else []
     if not _has_arcs(plan, setting):
         one = templates.station(setting, _held_alike(plan, "station"))
-        return [stations(str(plan.stations)), begin, one, report]
+        return [stations(plan.stations, is_judged=is_judged), begin, one, *judges, report]
     numbers = range(plan.stations)
     each = [templates.own_station(setting, number, plan.stations, _held(plan, number)) for number in numbers]
-    return [own_stations([one.name or "" for one in each]), begin, *each, report]
+    names = [one.name or "" for one in each]
+    return [own_stations(names, is_judged=is_judged), begin, *each, *judges, report]
 
 
 def _has_arcs(plan: Plan, setting: Setting) -> bool:

@@ -12,11 +12,27 @@ from modelhopper_contract.errors import UserError
 MOST_PODS = 1_000
 
 
+# Argo stops a recursion at a depth of 100. Under a search that judges, a chain to a rung leads into those that follow
+# from it, and the name of each node has those of all that it is in.
+MOST_RUNGS = 30
+AT_A_RUNG = 1  # pods beside one for each shard, which evaluates: one that judges
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a search that judges is expected to do. What it will, only the run tells."""
+
+    legs: int  # times that a configuration sets out: each starts, and goes on from rungs
+    hops: int  # of all configurations together
+    depth: int  # legs of which each follows from the one before, at most
+
+
 @dataclass(frozen=True)
 class Windows:
     """How an experiment is divided: Workflows that follow each other, each with so many chains of so many hops.
 
-    Of a run of station pods there is one Workflow, without chains.
+    Of a run of station pods there is one Workflow, without chains. Under a search that judges, how many chains there
+    are is decided as it goes: `most_chains` is 0, and what one of them may have is `most_hops`.
     """
 
     workflows: int
@@ -37,6 +53,7 @@ class Plan:
     validation_shards: int
     hops: int  # of one configuration
     most_pods: int = MOST_PODS  # of one Workflow
+    expected: Expected | None = None  # None: no search judges, and all is known before
 
     @property
     def together(self) -> int:
@@ -49,8 +66,10 @@ class Plan:
         All chains at once with fewer hops, so that all GPUs work; fewer chains only where all do not fit.
         """
         if self.shape == "station":
-            self._check(self.stations + 2)
+            self._check(self._station_pods)
             return Windows(1, 0, 0)
+        if self.expected is not None:
+            return self._judged_windows(self.expected)
         self._check(self.shards + 3)
         room = self.most_pods - self._around
         parts = -(-self._most_chains // room)
@@ -60,12 +79,30 @@ class Plan:
         return Windows(parts * -(-self.hops // hops), room // hops, hops)
 
     def pods(self) -> int:
-        """Return how many pods the whole experiment takes when none is retried."""
+        """Return how many pods the whole experiment takes when none is retried; under a search that judges, about."""
         if self.shape == "station":
-            return self.stations + 2
+            return self._station_pods
+        if self.expected is not None:
+            return self._judged_pods(self.expected) + 2 * self._judged_windows(self.expected).workflows
         members = -(-self.configurations // self.shards)  # that start at the same shard: they are spread evenly
         chains = min(self.configurations, self.shards * -(-members // self.together))
         return chains * self.hops + self.windows().workflows * self._around
+
+    @property
+    def _station_pods(self) -> int:
+        return self.stations + 2 + (self.expected is not None)
+
+    def _judged_windows(self, expected: Expected) -> Windows:
+        room = self.most_pods - 2  # one begins, and one reports
+        self._check(self.shards + AT_A_RUNG + 3)
+        parts = max(-(-self._judged_pods(expected) // room), -(-expected.depth // MOST_RUNGS))
+        # A Workflow stops short of what it may have, and what a search does is not known exactly.
+        workflows = 1 if parts == 1 else -(-parts * 5 // 4)
+        return Windows(workflows, 0, min(self.hops, room - self.shards - AT_A_RUNG))
+
+    def _judged_pods(self, expected: Expected) -> int:
+        # As if nobody travelled together: who does is known only when several set out at once.
+        return expected.hops + expected.legs * (self.shards + AT_A_RUNG)
 
     @property
     def _around(self) -> int:

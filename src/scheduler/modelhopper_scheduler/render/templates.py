@@ -9,7 +9,8 @@ from hera.workflows import models
 
 from modelhopper_contract.records import Split
 from modelhopper_scheduler.render.argo import inputs, integer, tag
-from modelhopper_scheduler.render.containers import Setting, Work, building, talking, training
+from modelhopper_scheduler.render.containers import Setting, Work, attempt, building, talking, training
+from modelhopper_scheduler.render.plan import MOST_RUNGS
 from modelhopper_scheduler.render.volumes import attached
 
 TRAINER = "modelhopper_trainer.pod"
@@ -25,18 +26,21 @@ _STATION_RETRIES = 10  # times as many as other pods: a station lives for the wh
 _GRACE_S = 60  # until a pod that was asked to stop is killed: Kubernetes' 30 s can be less than one batch and a put
 _OUTPUTS = "/tmp/outputs"  # noqa: S108 -- the pod's own
 _BUNDLE = models.EnvVar(name="MODELHOPPER_BUNDLE", value=tag("workflow.parameters.bundle"))
+# What `begin` says, with what is said where it was deleted too early: chains, those to rungs, whether a search judges.
+_OUTPUT = {"chains": "[]", "rungs": "[]", "shards": "0", "judges": "0", "since": "0", "room": "0"}
 
 
-def begin(setting: Setting, options: Sequence[str], name: str = "begin") -> models.Template:
+def begin(
+    setting: Setting, options: Sequence[str], name: str = "begin", outputs: Sequence[str] = ("chains", "shards")
+) -> models.Template:
     """Return the template of the pod that begins, or goes on, and says which chains are due."""
     submitted = ("--submitted", tag("workflow.creationTimestamp.RFC3339"))
     arguments = ("begin", "--experiment", setting.name, *submitted, "--outputs", _OUTPUTS, *options)
     work = Work(PODS, arguments, [_BUNDLE])
-    outputs = [_output("chains", "[]"), _output("shards", "0")]
     return models.Template(
         name=name,
         metadata=_metadata("begin"),
-        outputs=models.Outputs(parameters=outputs),
+        outputs=_outputs(*outputs),
         container=building(setting, work),
         retry_strategy=retry(setting.cluster.retries),
     )
@@ -49,9 +53,44 @@ def hop(setting: Setting, held: Held) -> models.Template:
     return _trained(setting, "hop", ("configurations", "shard"), arguments, held)
 
 
-def evaluate(setting: Setting, held: Held) -> models.Template:
-    """Return the template of a pod that evaluates, on one shard, what the chains left."""
-    return _trained(setting, "evaluate", ("shard",), ("--shard", tag("inputs.parameters.shard")), held)
+def evaluate(setting: Setting, held: Held, *, is_judged: bool = False) -> models.Template:
+    """Return the template of a pod that evaluates, on one shard, what the chains left; at a rung, only its own."""
+    names = ("shard", "configurations") if is_judged else ("shard",)
+    arguments = [word for name in names for word in (f"--{name}", tag(f"inputs.parameters.{name}"))]
+    return _trained(setting, "evaluate", names, arguments, held)
+
+
+def judge(setting: Setting, convoy: str) -> models.Template:
+    """Return the template of the pod that judges at a rung, and says which chains follow from that."""
+    names = ("configurations", "until", "depth", "since", "room")
+    words = [word for name in names for word in (f"--{name}", tag(f"inputs.parameters.{name}"))]
+    options = ("--convoy", convoy, "--most-rungs", str(MOST_RUNGS), "--outputs", _OUTPUTS)
+    arguments = ("judge", "--experiment", setting.name, *words, *options)
+    # One at a time, whose turn is the next in the log. No experiment's name has a dot, so none has this mutex.
+    mutex = models.Mutex(name=f"modelhopper-{setting.name}.judge")
+    return models.Template(
+        name="judge",
+        metadata=_metadata("judge"),
+        inputs=inputs(*names),
+        outputs=_outputs("chains"),
+        container=talking(setting, Work(PODS, arguments)),
+        synchronization=models.Synchronization(mutexes=[mutex]),
+        retry_strategy=retry(setting.cluster.retries),
+    )
+
+
+def resident_judge(setting: Setting, name: str = "judge") -> models.Template:
+    """Return the template of the pod that judges beside stations, as long as they serve."""
+    arguments = ("preside", "--experiment", setting.name, "--stations", tag("inputs.parameters.stations"))
+    retries = setting.cluster.retries * _STATION_RETRIES
+    work = Work(PODS, arguments, [*attempt(), _most_retries(retries)])
+    return models.Template(
+        name=name,
+        metadata=_metadata("judge"),
+        inputs=inputs("stations"),
+        container=talking(setting, work),
+        retry_strategy=retry(retries),
+    )
 
 
 def station(setting: Setting, held: Held) -> models.Template:
@@ -104,8 +143,7 @@ def _trained(
     environment = []
     if component == "station":
         retries *= _STATION_RETRIES
-        # The last one stops the run when it cannot go on: the other stations would wait for it for ever.
-        environment.append(models.EnvVar(name="MODELHOPPER_MOST_RETRIES", value=str(retries)))
+        environment.append(_most_retries(retries))
     return models.Template(
         name=component,
         metadata=_metadata(component, placement.labels, placement.annotations),
@@ -117,6 +155,11 @@ def _trained(
     )
 
 
+def _most_retries(retries: int) -> models.EnvVar:
+    # The last one stops the run when it cannot go on: the others would wait for it for ever.
+    return models.EnvVar(name="MODELHOPPER_MOST_RETRIES", value=str(retries))
+
+
 def _metadata(
     component: str, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
 ) -> models.Metadata:
@@ -124,5 +167,9 @@ def _metadata(
     return models.Metadata(labels={**(labels or {}), **own}, annotations=dict(annotations or {}) or None)
 
 
-def _output(name: str, default: str) -> models.Parameter:
-    return models.Parameter(name=name, value_from=models.ValueFrom(path=f"{_OUTPUTS}/{name}", default=default))
+def _outputs(*names: str) -> models.Outputs:
+    found = [
+        models.Parameter(name=name, value_from=models.ValueFrom(path=f"{_OUTPUTS}/{name}", default=_OUTPUT[name]))
+        for name in names
+    ]
+    return models.Outputs(parameters=found)

@@ -6,7 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from modelhopper.command import beginning, clusters, copying, experiments, logs, looking, packing, steering, watching
+from modelhopper.command import (
+    beginning,
+    clusters,
+    continuing,
+    copying,
+    experiments,
+    explaining,
+    logs,
+    looking,
+    packing,
+    simulating,
+    steering,
+    watching,
+)
 
 
 def application() -> Any:
@@ -19,7 +32,20 @@ def application() -> Any:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_options)
-    for commands in (beginning, packing, copying, experiments, clusters, watching, steering, looking, logs):
+    for commands in (
+        beginning,
+        packing,
+        copying,
+        experiments,
+        continuing,
+        simulating,
+        clusters,
+        watching,
+        steering,
+        looking,
+        explaining,
+        logs,
+    ):
         commands.register(app)
     return typer.main.get_command(app)
 

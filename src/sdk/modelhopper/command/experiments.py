@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from modelhopper.display.shown import Form
     from modelhopper.documents import Document
     from modelhopper_contract.experiment import Experiment
-    from modelhopper_contract.records import Configuration
 
 File = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment's file.", show_default=False)]
 
@@ -28,17 +27,44 @@ def register(app: typer.Typer) -> None:
 
 def configs(experiment: File) -> None:
     """List the configurations of an experiment, before anything runs."""
-    from modelhopper.command.listing import listing
     from modelhopper.documents import locating, read_document, read_experiment
-    from modelhopper_scheduler.searches.configurations import configurations
+    from modelhopper_contract.searches import Static
 
     document = read_document(experiment)
     read = read_experiment(document)
     with locating(document):
-        found = configurations(read)
-    typer.echo(listing(found))
-    typer.echo("")
-    typer.echo(_frame(read, found, document))
+        lines = _chosen(read, document) if isinstance(read.search, Static) else _begun(read, document)
+    typer.echo("\n".join(lines))
+
+
+def _chosen(experiment: Experiment, document: Document) -> list[str]:
+    """List all configurations of a search that answers before anything runs."""
+    from modelhopper.command.listing import listing
+    from modelhopper_scheduler.searches.configurations import chosen, configurations
+
+    found, all_of_them = configurations(experiment), chosen(experiment)
+    same = all_of_them - len(found)
+    left_out = [f"{same} of {all_of_them:,} say the same as others, and are left out"] if same else []
+    return [listing(found), "", *left_out, _cost(experiment, len(found), document)]
+
+
+def _begun(experiment: Experiment, document: Document) -> list[str]:
+    """List the configurations with which a search begins that decides while it runs, and say what it will cost."""
+    from modelhopper.command.listing import listing
+    from modelhopper.display.sentences import judged_frame
+    from modelhopper.specify import specify
+    from modelhopper_scheduler.searches.making import objective, planned, search_of
+    from modelhopper_scheduler.searches.rehearsal import rehearse
+
+    specification = specify(experiment, document.folder)
+    search = search_of(specification)
+    assert search is not None  # noqa: S101 -- for the type; it is no static search
+    first = planned(specification, search)
+    rehearsed = rehearse(search, objective(specification), specification.ring.iterations, specification.shards)
+    later = rehearsed.configurations - len(first)
+    about = "" if rehearsed.is_counted else "about "
+    follow = [f"{about}{later} more follow, as the search decides"] if later > 0 else []
+    return [listing(first), "", *follow, judged_frame(experiment.name, rehearsed, specification.shards)]
 
 
 def run(
@@ -59,7 +85,9 @@ def run(
         typer.Option(min=1, help="How many train at once; by default one per GPU, or per core.", show_default=False),
     ] = None,
     *,
-    extend: Annotated[bool, typer.Option("--extend", help="Go on with a run that had fewer iterations.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Go on with a run that had fewer iterations or searches.")
+    ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Lines for a log, even in a terminal.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say only what goes wrong.")] = False,
 ) -> None:
@@ -82,13 +110,15 @@ def _with_stations(experiment: Experiment, stations: int | None) -> Experiment:
     return experiment.model_copy(update={"devices": experiment.devices.model_copy(update={"stations": stations})})
 
 
-def _frame(experiment: Experiment, found: list[Configuration], document: Document) -> str:
+def _cost(experiment: Experiment, configurations: int, document: Document) -> str:
+    """Return what training would take: hops, and iterations of all configurations together."""
     from modelhopper.display.sentences import frame
     from modelhopper.display.words import count
     from modelhopper.specify import specify
 
+    iterations = count(configurations * experiment.iterations, "model-iteration")
     try:
         shards = specify(experiment, document.folder).shards
     except (DataError, UserError) as error:
-        return f"{count(len(found), 'configuration')}; the hops are not known yet: {error}"
-    return frame(experiment.name, len(found), experiment.iterations, shards)
+        return f"{count(configurations, 'configuration')}, {iterations}; the hops are not known yet: {error}"
+    return f"{frame(experiment.name, configurations, experiment.iterations, shards)}, {iterations}"

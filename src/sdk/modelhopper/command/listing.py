@@ -12,7 +12,7 @@ from modelhopper_contract.records import Configuration
 
 def listing(configurations: Sequence[Configuration]) -> str:
     """Return the table as text."""
-    from modelhopper_scheduler.searches.configurations import varying
+    from modelhopper_scheduler.searches.labels import varying
 
     settings = varying(configurations)
     numbers = Column("configuration", [str(one.number) for one in configurations])

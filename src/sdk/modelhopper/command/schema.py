@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelhopper.command.search_schema import with_searches
 from modelhopper_contract.cluster import Cluster
-from modelhopper_contract.experiment import CHOICE_KEYS, COMPILE_KEYS, Compile, Experiment, Fit
+from modelhopper_contract.experiment import Experiment
 
 Schema = dict[str, Any]
 
 
 def experiment_schema() -> Schema:
     """Return the schema. What it accepts, the reader of the file reads; what it refuses, the reader refuses."""
-    schema: Schema = _cleaned(Experiment.model_json_schema())
+    schema = with_searches(_cleaned(Experiment.model_json_schema()))
     parts = schema["$defs"]
     parts["Model"] = _model(parts["Model"])
     model = {"$ref": "#/$defs/Model"}
     several = schema["properties"]["models"]
     schema["properties"]["models"] = {"anyOf": [several, {"type": "string"}], "description": _DESCRIPTIONS["models"]}
     several["additionalProperties"] = model
-    parts["Grid"]["properties"]["space"] = _space(varied=True)
-    parts["Explicit"]["properties"]["configurations"]["items"] = _space(varied=False)
-    for name in ("Grid", "Explicit"):
-        parts[name]["required"] = ["method", *parts[name]["required"]]
+    parts["WarmStart"] = {"anyOf": [{"type": "string", "description": "an experiment's name"}, parts["WarmStart"]]}
+    parts["EarlyStopping"] = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, parts["EarlyStopping"]]}
     for key, text in _DESCRIPTIONS.items():
         schema["properties"][key]["description"] = text
     return {"$schema": _DIALECT, "title": "modelhopper experiment", **schema}
@@ -45,10 +44,12 @@ _DESCRIPTIONS = {
     "models": "Models by name: `file.py:function`, or `{build: file.py:function, layers: 3}`, .json, or .keras.",
     "compile": "Keras compile parameters that are the same for all configurations.",
     "fit": "Keras fit parameters of one hop that are the same for all configurations.",
-    "search": "What varies.",
+    "search": "How configurations are chosen, and what varies; a list of searches for several, one after another.",
     "iterations": "Passes over all training data.",
-    "evaluate_every": "Iterations between evaluations; by default only the last is evaluated.",
+    "evaluate_every": "Iterations between evaluations; by default only the last, with early stopping all.",
+    "early_stopping": "When to end a configuration that does not get better; a number alone is the patience.",
     "objective": "What ranks configurations, such as `validation accuracy`.",
+    "warm_start": "An earlier experiment in the same store; configurations begin with its results, by their numbers.",
     "seed": "The same seed gives the same results.",
     "devices": "What stations run on; never changes a result, but for `threads`.",
     "store": "A folder or s3://bucket/prefix for everything that a run keeps.",
@@ -97,26 +98,3 @@ def _is_properties(schema: Schema) -> bool:
 def _model(long: Schema) -> Schema:
     short = {"type": "string", "description": "file.py:function, a .json or a .keras file"}
     return {"anyOf": [short, {**long, "additionalProperties": True}]}
-
-
-def _space(*, varied: bool) -> Schema:
-    """Return what may stand in a search's space, where lists of values are given, or in one configuration."""
-    fields = Compile.model_json_schema()["properties"] | Fit.model_json_schema()["properties"]
-    each = {
-        key: _cleaned({k: v for k, v in fields[key].items() if k != "default"}) for key in CHOICE_KEYS if key in fields
-    }
-    each["model"] = {"anyOf": [{"type": "string"}, _named()]}
-    each["optimizer"] = {"anyOf": [{"type": "string"}, _named()]}
-    if varied:
-        each = {key: {"anyOf": [{"type": "array", "minItems": 1}, one]} for key, one in each.items()}
-    for key in each:
-        what = "Keras compile" if key in COMPILE_KEYS else "a model's name" if key == "model" else "Keras fit"
-        each[key] = {
-            **each[key],
-            "description": f"{what}: {'one value, or a list of values' if varied else 'its value'}",
-        }
-    return {"type": "object", "properties": each, "additionalProperties": False}
-
-
-def _named() -> Schema:
-    return {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}

@@ -24,7 +24,8 @@ fit:                        # Keras' fit parameters, the same for all configurat
   epochs: 1                 # passes over a shard before a model hops on
 
 search:
-  method: grid              # all combinations; or `list`, with `configurations:`
+  method: grid              # all combinations. Others: list, random, hyperband, halving, asha, median, tpe, pbt,
+                            # file.py:Class. All but grid and list draw, also from ranges: {{log: [0.0001, 0.1]}}
   space:                    # what varies
     model: [small, deep]
     optimizer:              # each optimizer expands by its own parameters only

@@ -25,7 +25,7 @@ def trained(job: Job, form: Form | None) -> Display:
     if job.engine == "inline":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in a station's process; before TensorFlow is imported
     display = display_of(job, form)
-    if len(display.progress.outcomes) == len(job.configurations):
+    if display.progress.is_complete:
         return display
     try:
         with stoppable(display.stopping), display:
@@ -81,6 +81,6 @@ def _next(store: Store, name: str, display: Display) -> str:
     from modelhopper.display.sentences import target
 
     place = target(store.url, name)
-    if display.progress.finished:
+    if display.progress.finished or display.progress.stopped:
         return f"Next: modelhopper best {place} --export best.keras"
     return f"Next: modelhopper logs {place} {display.progress.failed[0].configuration}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelhopper.display.sentences import frame
+from modelhopper.display.sentences import frame, judged_frame
 from modelhopper.display.words import count, duration, percent
 from modelhopper.tables import Column, Table
 from modelhopper_contract.ring import Ring
@@ -13,6 +13,7 @@ from modelhopper_contract.ring import Ring
 if TYPE_CHECKING:
     from modelhopper_contract.cluster import Resources
     from modelhopper_scheduler.forecast import Forecast
+    from modelhopper_scheduler.searches.rehearsal import Rehearsal
 
 STATED = "stated"  # where a hop's time comes from: --hop-seconds, or the cluster's file
 
@@ -23,6 +24,19 @@ def headline(name: str, configurations: int, ring: Ring, pods: int, resources: R
     `pods`: how many train at once.
     """
     return f"{frame(name, configurations, ring.iterations, ring.shards)} on {_devices(pods, resources)}"
+
+
+def judged_headline(name: str, rehearsed: Rehearsal, shards: int, pods: int, resources: Resources) -> str:
+    """Return what is to be done under a search that judges, in one line."""
+    return f"{judged_frame(name, rehearsed, shards)} on {_devices(pods, resources)}"
+
+
+def judged_line(iterations: int) -> str:
+    """Return what the prediction of a search that judges leaves out."""
+    return (
+        f"the search decides as it goes: predicted as if each configuration trained {count(iterations, 'iteration')} "
+        "and nobody waited at a rung"
+    )
 
 
 def hop_line(hop_s: float | None, origin: str = STATED) -> str:

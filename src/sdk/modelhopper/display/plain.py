@@ -8,7 +8,7 @@ from modelhopper.display.progress import Progress
 from modelhopper.display.sentences import best, hops
 from modelhopper.display.words import count, duration, metric
 from modelhopper_contract.messages import Built, Ended, Evaluated, Event
-from modelhopper_contract.records import Failure, History
+from modelhopper_contract.records import Failure, History, Outcome
 
 _NEWS_GAP_S = 0.5
 _SHORTEST_GAP_S = 2.0
@@ -26,13 +26,15 @@ class Pace:
 def told(before: Progress, now: Progress, event: Event, pace: Pace) -> tuple[list[str], Pace]:
     """Return the lines that an event is worth, and the pace after them.
 
-    Failures and the end of the preparation are always told. Evaluations are told at most twice a second. How far the
+    Failures and the end of the preparation are always told. Evaluations, and who is stopped, are told at most twice a
+    second. How far the
     run is, is told every two seconds at first and every minute in the end.
     """
     now_s = now.last_s
     lines = lasting(before, now, event)
-    if isinstance(event, Evaluated) and now_s - pace.news_s >= _NEWS_GAP_S:
-        lines.append(_evaluation(now, event.history))
+    news = _news(before, now, event)
+    if news is not None and now_s - pace.news_s >= _NEWS_GAP_S:
+        lines.append(news)
         pace = replace(pace, news_s=now_s)
     if pace.progress_s == float("-inf"):
         pace = replace(pace, progress_s=now.began_s)
@@ -44,12 +46,26 @@ def told(before: Progress, now: Progress, event: Event, pace: Pace) -> tuple[lis
 
 
 def lasting(before: Progress, now: Progress, event: Event) -> list[str]:
-    """Return the lines that every display says: a failure, and the end of the preparation."""
-    if isinstance(event, Ended) and event.outcome.failure is not None:
+    """Return the lines that every display says: a failure, once, notes of the preparation, each once, and its end."""
+    if isinstance(event, Ended) and event.outcome.failure is not None and not _had_ended(before, event.outcome):
         return [_failed(event.outcome.configuration, event.outcome.failure)]
-    if isinstance(event, Built) and before.built < now.built == len(now.configurations):
-        return [_built(now)]
+    if isinstance(event, Built):
+        end = [_built(now)] if before.built < now.built == len(now.configurations) else []
+        return [*sorted(now.notes - before.notes), *end]
     return []
+
+
+def _news(before: Progress, now: Progress, event: Event) -> str | None:
+    if isinstance(event, Evaluated) and event.history.configuration not in now.outcomes:
+        return _evaluation(now, event.history)
+    if isinstance(event, Ended) and event.outcome.state == "stopped" and not _had_ended(before, event.outcome):
+        return f"configuration {event.outcome.configuration} stopped: {event.outcome.reason}"
+    return None
+
+
+def _had_ended(progress: Progress, outcome: Outcome) -> bool:
+    # Who finds that a configuration has ended tells it again: whoever ended it may have been killed before that.
+    return outcome.configuration in progress.outcomes
 
 
 def _built(progress: Progress) -> str:

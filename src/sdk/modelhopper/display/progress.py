@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelhopper.display.bench import Bench
+from modelhopper_contract.decisions import limits
 from modelhopper_contract.errors import UserError
-from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Idle, Started, Trained
+from modelhopper_contract.messages import Built, Decided, Ended, Evaluated, Event, Idle, Started, Trained
 from modelhopper_contract.metrics import Metric, choose, recorded
 from modelhopper_contract.records import Configuration, History, Outcome
 from modelhopper_contract.ring import Ring
@@ -22,6 +24,8 @@ class Earlier:
     done: Mapping[int, int] = field(default_factory=dict)  # hops, by configuration
     histories: Mapping[int, History] = field(default_factory=dict)  # newest evaluations, by configuration
     outcomes: Mapping[int, Outcome] = field(default_factory=dict)
+    limits: Mapping[int, int] = field(default_factory=dict)  # iterations that a search lets each train
+    is_decided: bool = True  # no search will let more configurations train, or these for longer
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ class Progress:
     earlier: Earlier
     costs: Mapping[int, float]  # of a hop, by configuration
     done: Mapping[int, int]  # hops, by configuration
-    histories: Mapping[int, History]  # newest evaluations, by configuration
+    histories: Mapping[int, History]  # of results, or newest evaluations until then, by configuration
     outcomes: Mapping[int, Outcome]
+    limits: Mapping[int, int]  # iterations that a search lets a configuration train; those that are not here train all
     last_s: float  # when something last happened
     built: int = 0
     serving_s: float | None = None  # when the first station began the first hop
@@ -45,6 +50,9 @@ class Progress:
     settled_stays: int = 0  # stays that began with a compiled program
     settled_work: float = 0.0  # the cost of their hops
     estimate: tuple[float, float] | None = None  # when it was made, and the time that was left then
+    is_decided: bool = True  # no search will let more configurations train, or these for longer
+    evaluations: Mapping[int, tuple[History, ...]] = field(default_factory=dict)  # of which one may be the result
+    notes: frozenset[str] = frozenset()  # that stations made while they built
     is_followed: bool = (
         False  # fed by looks at the store, which tell where things are, but not who was busy for how long
     )
@@ -70,9 +78,11 @@ class Progress:
             last_s=now_s,
             earlier=before,
             costs={one.number: one.cost for one in configurations},
-            done={one.number: before.done.get(one.number, 0) for one in configurations},
+            done={one.number: before.done.get(one.number, one.first_hop) for one in configurations},
             histories=before.histories,
             outcomes=before.outcomes,
+            limits=before.limits,
+            is_decided=before.is_decided,
         )
 
     def heard(self, event: Event, now_s: float) -> Progress:
@@ -89,17 +99,34 @@ class Progress:
     @property
     def hops_done(self) -> int:
         """Hops whose checkpoints are safe, those of earlier runs with them."""
-        return sum(self.done.values())
+        return sum(self.done.values()) - self._copied
 
     @property
     def hops(self) -> int:
-        """Hops of the whole run; those that a failed configuration will not do are not counted."""
-        return sum(self.done[n] if self._is_failed(n) else self.ring.hops for n in self.done)
+        """Hops of the whole run, as far as is known: more when a search lets configurations train on.
+
+        Those that a configuration will not do, because it has ended, are not counted.
+        """
+        return sum(self.done[n] if n in self.outcomes else self.limit(n) for n in self.done) - self._copied
+
+    def limit(self, number: int) -> int:
+        """Return the hop before which a configuration ends, or waits for a decision."""
+        return min(self.ring.hops, self.limits.get(number, self.ring.iterations) * self.ring.shards)
 
     @property
     def finished(self) -> int:
         """How many configurations are finished."""
         return sum(outcome.state == "finished" for outcome in self.outcomes.values())
+
+    @property
+    def stopped(self) -> int:
+        """How many configurations ended before all iterations, with a result."""
+        return sum(outcome.state == "stopped" for outcome in self.outcomes.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether every configuration has ended, and no search will add one."""
+        return self.is_decided and len(self.outcomes) >= len(self.configurations)
 
     @property
     def failed(self) -> list[Outcome]:
@@ -144,8 +171,8 @@ class Progress:
         return busy_s / (elapsed_s * len(chosen)) if elapsed_s > 0 else 0.0
 
     def left_s(self, now_s: float) -> float | None:
-        """Return the time that is left, or None while it is too early to tell."""
-        if self.estimate is None:
+        """Return the time that is left, or None while it is too early to tell, or a search may let more train."""
+        if self.estimate is None or not self.is_decided:
             return None
         made_s, left_s = self.estimate
         return max(0.0, left_s - (now_s - made_s))
@@ -154,7 +181,9 @@ class Progress:
         change: dict[str, Any] = {}
         match event:
             case Built(problem=None):
-                change = {"costs": {**self.costs, event.configuration: event.cost}, "built": self.built + 1}
+                notes = self.notes | ({event.note} if event.note else set())
+                costs = {**self.costs, event.configuration: event.cost}
+                change = {"costs": costs, "built": self.built + 1, "notes": notes}
             case Started():
                 bench = self.bench(event.station).started(event, now_s)
                 first_s = now_s if self.serving_s is None else self.serving_s
@@ -165,9 +194,12 @@ class Progress:
                 bench = self.bench(event.station).trained(event, now_s)
                 change = {"benches": {**self.benches, event.station: bench}, **self._trained(event)}
             case Evaluated():
-                change = {"histories": {**self.histories, event.history.configuration: event.history}}
+                change = self._evaluated(event.history)
+            case Decided():
+                change = self._decided(event)
             case Ended():
                 change = {"outcomes": {**self.outcomes, event.outcome.configuration: event.outcome}}
+                change |= self._settled(event.outcome)
         return change
 
     def _trained(self, event: Trained) -> dict[str, Any]:
@@ -178,8 +210,35 @@ class Progress:
             change |= {"settled_stays": self.settled_stays + 1, "settled_work": self.settled_work + work}
         return change
 
-    def _is_failed(self, number: int) -> bool:
-        return number in self.outcomes and self.outcomes[number].state == "failed"
+    def _evaluated(self, history: History) -> dict[str, Any]:
+        number = history.configuration
+        evaluations = {**self.evaluations, number: (*self.evaluations.get(number, ()), history)}
+        outcome = self.outcomes.get(number)
+        is_late = outcome is not None and history.iteration != self.ring.iteration(outcome.hops)
+        return {"evaluations": evaluations} | ({} if is_late else {"histories": {**self.histories, number: history}})
+
+    def _settled(self, outcome: Outcome) -> dict[str, Any]:
+        """Let the result's metrics count, which need not be the newest."""
+        number, iteration = outcome.configuration, self.ring.iteration(outcome.hops)
+        found = [one for one in self.evaluations.get(number, ()) if one.iteration == iteration]
+        return {"histories": {**self.histories, number: found[-1]}} if found and outcome.state != "failed" else {}
+
+    def _decided(self, event: Decided) -> dict[str, Any]:
+        new = [one for one in event.configurations if one.number not in self.done]
+        # Nobody has built them, so what they cost is not known: as much as the others do.
+        cost = statistics.fmean(self.costs.values()) if self.costs else 1.0
+        return {
+            "configurations": (*self.configurations, *new),
+            "costs": {**self.costs, **{one.number: cost for one in new}},
+            "done": {**self.done, **{one.number: one.first_hop for one in new}},
+            "limits": {**self.limits, **limits([event.turn])},
+            "is_decided": event.turn.is_last,
+        }
+
+    @property
+    def _copied(self) -> int:
+        """Hops that configurations did not do, because they went on from a copy of another."""
+        return sum(one.first_hop for one in self.configurations)
 
 
 def _estimate(progress: Progress, now_s: float) -> tuple[float, float] | None:
@@ -188,7 +247,7 @@ def _estimate(progress: Progress, now_s: float) -> tuple[float, float] | None:
     if speed is None:
         return None
     unfinished = {n: hops for n, hops in progress.done.items() if n not in progress.outcomes}
-    remaining = [(progress.ring.hops - hops) * progress.costs[n] for n, hops in unfinished.items()]
+    remaining = [(progress.limit(n) - hops) * progress.costs[n] for n, hops in unfinished.items()]
     # A configuration is at one station at a time, so a run lasts at least as long as its longest one.
     at_least = max(sum(remaining) / progress.stations, max(remaining, default=0.0))
     return now_s, at_least / speed

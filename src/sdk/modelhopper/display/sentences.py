@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from modelhopper.defaults import DEFAULT_STORE, STORE_VARIABLE
 from modelhopper.display.progress import Progress
-from modelhopper.display.words import count, duration, metric, percent
+from modelhopper.display.words import count, duration, metric, percent, total
+from modelhopper_contract.searches import Halving, Hyperband, Pbt
 from modelhopper_contract.stores import open_store
 
 if TYPE_CHECKING:
     from modelhopper.running import Job
+    from modelhopper_contract.specification import Specification
+    from modelhopper_scheduler.searches.rehearsal import Rehearsal
 
 
 def frame(name: str, configurations: int, iterations: int, shards: int) -> str:
@@ -23,11 +26,37 @@ def frame(name: str, configurations: int, iterations: int, shards: int) -> str:
     return f"{name}: {', '.join(parts)}: {count(configurations * iterations * shards, 'hop')}"
 
 
+def judged_frame(name: str, rehearsed: Rehearsal, shards: int) -> str:
+    """Return the frame of a run that a search judges: "iris: 17 configurations, up to 9 iterations, ...".
+
+    As the search does it with made-up values: "about", where it may turn out otherwise.
+    """
+    about, iterations = "" if rehearsed.is_exact else "about ", rehearsed.model_iterations
+    parts = [
+        f"{'' if rehearsed.is_counted else 'about '}{count(rehearsed.configurations, 'configuration')}",
+        f"up to {count(rehearsed.longest, 'iteration')}",
+        count(shards, "shard"),
+    ]
+    cost = f"{about}{count(iterations * shards, 'hop')} ({count(iterations, 'model-iteration')})"
+    return f"{name}: {', '.join(parts)}: {cost}"
+
+
+def framed(specification: Specification, configurations: int) -> str:
+    """Return the frame of a run. Where a search decides by who comes first, nobody knows the hops before."""
+    experiment, ring = specification.experiment, specification.ring
+    if not specification.is_judged:
+        return frame(experiment.name, configurations, ring.iterations, ring.shards)
+    if isinstance(experiment.search, Hyperband | Halving | Pbt):
+        return judged_frame(experiment.name, _rehearsed(specification), ring.shards)
+    number = getattr(experiment.search, "configurations", None)
+    parts = [count(number, "configuration")] if isinstance(number, int) else []
+    parts += [f"up to {count(ring.iterations, 'iteration')}", count(ring.shards, "shard")]
+    return f"{experiment.name}: search {experiment.search.method}, {', '.join(parts)}"
+
+
 def headline(job: Job) -> str:
     """Return a job's frame in one line: "iris: 12 configurations, ...: 480 hops on 2 stations"."""
-    experiment = job.specification.experiment
-    framed = frame(experiment.name, len(job.configurations), experiment.iterations, job.specification.shards)
-    return f"{framed} on {devices(job.gpus[: job.stations])}"
+    return f"{framed(job.specification, len(job.configurations))} on {devices(job.gpus[: job.stations])}"
 
 
 def devices(gpus: Sequence[str | None]) -> str:
@@ -41,8 +70,9 @@ def devices(gpus: Sequence[str | None]) -> str:
 
 
 def hops(progress: Progress, now_s: float) -> str:
-    """Return how far a run is: "hops 291 of 480, 1 failed, 2 s left"."""
-    parts = [f"hops {progress.hops_done:,} of {progress.hops:,}"]
+    """Return how far a run is: "hops 291 of 480, 3 stopped, 1 failed, 2 s left"."""
+    parts = [f"hops {progress.hops_done:,} of {total(progress.hops, is_decided=progress.is_decided)}"]
+    parts += [f"{progress.stopped} stopped"] if progress.stopped else []
     parts += [f"{len(progress.failed)} failed"] if progress.failed else []
     left_s = progress.left_s(now_s)
     parts += [f"{duration(left_s)} left"] if left_s is not None and progress.hops_done < progress.hops else []
@@ -61,14 +91,15 @@ def beginning(progress: Progress) -> str:
     """Return where a run goes on: "going on from hop 291 of 480"; "" for one that begins."""
     if not any(progress.earlier.done.values()) and not progress.earlier.outcomes:
         return ""
-    if len(progress.earlier.outcomes) == len(progress.configurations):
+    if progress.earlier.is_decided and len(progress.earlier.outcomes) == len(progress.configurations):
         return "every configuration had ended before; nothing is left to do"
-    return f"going on from hop {progress.hops_done:,} of {progress.hops:,}"
+    return f"going on from hop {progress.hops_done:,} of {total(progress.hops, is_decided=progress.is_decided)}"
 
 
 def summary(progress: Progress) -> str:
     """Return how many configurations finished, how long it took since the first hop, and how busy stations were."""
     said = f"{progress.finished} of {len(progress.configurations)} finished"
+    said += f", {progress.stopped} stopped" if progress.stopped else ""
     if progress.serving_s is None:
         return said
     if progress.is_followed:  # how busy stations were in between looks, nobody knows
@@ -91,3 +122,12 @@ def target(store: str, name: str) -> str:
     default = os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
     is_default = open_store(default).url == store if ":" not in default else default.rstrip("/") == store.rstrip("/")
     return shlex.quote(name if is_default else home(store, name))
+
+
+def _rehearsed(specification: Specification) -> Rehearsal:
+    from modelhopper_scheduler.searches.making import objective, search_of
+    from modelhopper_scheduler.searches.rehearsal import rehearse
+
+    search, ring = search_of(specification), specification.ring
+    assert search is not None  # noqa: S101 -- for the type; it is no static search
+    return rehearse(search, objective(specification), ring.iterations, ring.shards)

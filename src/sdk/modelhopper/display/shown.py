@@ -14,12 +14,13 @@ from rich.live import Live
 from modelhopper.display.live import view
 from modelhopper.display.plain import Pace, lasting, told
 from modelhopper.display.progress import Earlier, Progress
-from modelhopper.display.sentences import beginning, frame, headline
+from modelhopper.display.sentences import beginning, framed, headline
 from modelhopper.reading import Reader
 from modelhopper.running import Job
+from modelhopper_contract.decisions import limits
 from modelhopper_contract.messages import Event
 from modelhopper_contract.records import Configuration
-from modelhopper_contract.ring import Ring
+from modelhopper_contract.specification import Specification
 
 Form = Literal["live", "plain", "quiet"]
 Clock = Callable[[], float]
@@ -114,22 +115,20 @@ def display_of(job: Job, form: Form | None = None, clock: Clock = time.monotonic
     `form`: by default live in a terminal and plain elsewhere.
     """
     experiment = job.specification.experiment
-    earlier = _earlier(job) if job.has_begun else None
+    earlier = _earlier(job) if job.has_begun else Earlier(is_decided=not job.specification.is_judged)
     progress = Progress.of(
         job.configurations, job.specification.ring, job.stations, clock(), experiment.objective, earlier
     )
     display = _make(progress, form or fitting_form(), clock)
-    for line in (headline(job), beginning(progress)):
+    for line in (headline(job), job.note, beginning(progress)):
         if line:
             display.say(line)
     return display
 
 
 def display_of_followed(
-    name: str,
+    specification: Specification,
     configurations: Sequence[Configuration],
-    ring: Ring,
-    objective: str | None,
     earlier: Earlier,
     form: Form | None = None,
     clock: Clock = time.monotonic,
@@ -138,9 +137,9 @@ def display_of_followed(
 
     What is not known before the first look at its stations, such as how many there are, is told to it later.
     """
-    progress = Progress.of(configurations, ring, 1, clock(), objective, earlier)
+    progress = Progress.of(configurations, specification.ring, 1, clock(), specification.experiment.objective, earlier)
     display = _make(replace(progress, is_followed=True), form or fitting_form(), clock)
-    display.say(frame(name, len(configurations), ring.iterations, ring.shards))
+    display.say(framed(specification, len(configurations)))
     return display
 
 
@@ -151,7 +150,9 @@ def fitting_form() -> Form:
 
 def _earlier(job: Job) -> Earlier:
     reader = Reader(job.store, job.specification.experiment.name)
-    return Earlier(reader.hops(), reader.last_histories(), reader.outcomes())
+    turns, outcomes = reader.turns(), reader.outcomes()
+    is_decided = turns[-1].is_last if turns else not job.specification.is_judged
+    return Earlier(reader.hops(outcomes), reader.last_histories(outcomes), outcomes, limits(turns), is_decided)
 
 
 def _make(progress: Progress, form: Form, clock: Clock) -> Display:

@@ -19,6 +19,11 @@ def count(items: int, noun: str) -> str:
     return f"{items:,} {noun}{'' if items == 1 else 's'}"
 
 
+def total(items: int, *, is_decided: bool) -> str:
+    """Return what all of them come to: "480"; "at least 102" while a search may ask for more."""
+    return f"{items:,}" if is_decided else f"at least {items:,}"
+
+
 def percent(share: float) -> str:
     """Return a share of one: "96 %"."""
     return f"{100 * min(1.0, max(0.0, share)):.0f} %"

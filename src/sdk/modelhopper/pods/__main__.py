@@ -13,15 +13,21 @@ from modelhopper.defaults import STORE_VARIABLE
 from modelhopper_contract.errors import ExitCode, ModelhopperError, UserError
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
+from modelhopper_scheduler.render.plan import MOST_PODS
 
 BUNDLE_VARIABLE = "MODELHOPPER_BUNDLE"
 
 
-def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run one step and return its exit code; a mistake is one line on standard error."""
+def main(arguments: Sequence[str], environment: Mapping[str, str], store: Store | None = None) -> int:
+    """Run one step and return its exit code; a mistake is one line on standard error.
+
+    `store`: None is the one that the environment names.
+    """
     given = _parser().parse_args(arguments)
     try:
-        return int(given.step(given, environment))
+        if given.step is _fill:
+            return int(_fill(given))
+        return int(given.step(given, store or _store(environment), environment))
     except ModelhopperError as error:
         sys.stderr.write(f"{error}\n")
         for note in getattr(error, "__notes__", []):
@@ -29,7 +35,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return int(error.exit_code)
 
 
-def _begin(given: argparse.Namespace, environment: Mapping[str, str]) -> ExitCode:
+def _begin(given: argparse.Namespace, store: Store, environment: Mapping[str, str]) -> ExitCode:
     from modelhopper.pods.beginning import Task, begin_pod
 
     task = Task(
@@ -38,28 +44,53 @@ def _begin(given: argparse.Namespace, environment: Mapping[str, str]) -> ExitCod
         convoy=given.convoy,
         most_chains=given.most_chains,
         most_hops=given.most_hops,
+        most_pods=given.most_pods,
+        longest=given.longest,
         submitted=given.submitted,
     )
-    begin_pod(_store(environment), task, environment.get(BUNDLE_VARIABLE, ""), given.outputs, _say)
+    begin_pod(store, task, environment.get(BUNDLE_VARIABLE, ""), given.outputs, _say)
     return ExitCode.DONE
 
 
-def _report(given: argparse.Namespace, environment: Mapping[str, str]) -> ExitCode:
+def _judge(given: argparse.Namespace, store: Store, _: Mapping[str, str]) -> ExitCode:
+    from modelhopper.pods.judging import Rung, judge_pod
+    from modelhopper.pods.rungs import Budget
+
+    rung = Rung(
+        experiment=given.experiment,
+        configurations=given.configurations,
+        until=given.until,
+        depth=given.depth,
+        most_rungs=given.most_rungs,
+        budget=Budget(given.since, given.room),
+        convoy=given.convoy,
+    )
+    judge_pod(store, rung, given.outputs, _say)
+    return ExitCode.DONE
+
+
+def _preside(given: argparse.Namespace, store: Store, environment: Mapping[str, str]) -> ExitCode:
+    from modelhopper.pods.judging import preside_pod
+
+    return preside_pod(store, given.experiment, given.stations, environment, _say)
+
+
+def _report(given: argparse.Namespace, store: Store, _: Mapping[str, str]) -> ExitCode:
     from modelhopper.pods.reporting import Ending, report_pod
 
     ending = Ending(given.experiment, given.window, given.windows)
-    return report_pod(_store(environment), ending, _say)
+    return report_pod(store, ending, _say)
 
 
-def _check(_: argparse.Namespace, environment: Mapping[str, str]) -> ExitCode:
+def _check(_: argparse.Namespace, store: Store, __: Mapping[str, str]) -> ExitCode:
     from modelhopper.pods.checking import check_store
 
-    check_store(_store(environment))
+    check_store(store)
     _say("The store can be written, read, listed and deleted from.")
     return ExitCode.DONE
 
 
-def _fill(given: argparse.Namespace, _: Mapping[str, str]) -> ExitCode:
+def _fill(given: argparse.Namespace) -> ExitCode:
     from modelhopper_trainer.filling import fill
 
     fill(given.data, given.shard, given.into, _say)
@@ -82,14 +113,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="modelhopper.pods")
     steps = parser.add_subparsers(required=True)
     begin = steps.add_parser("begin", help="begin an experiment, or go on with it")
-    begin.add_argument("--experiment", required=True)
     begin.add_argument("--stations", type=_count)
-    begin.add_argument("--convoy", type=_count, default=1)
     begin.add_argument("--most-chains", type=_count)
     begin.add_argument("--most-hops", type=_count)
+    begin.add_argument("--most-pods", type=_count, default=MOST_PODS)
+    begin.add_argument("--longest", type=_count, help="hops of one chain, where a search judges")
     begin.add_argument("--submitted", type=datetime.fromisoformat, help="when the Workflow was made, RFC 3339")
-    begin.add_argument("--outputs", type=Path, default=Path("/tmp/outputs"))  # noqa: S108 -- the pod's own
     begin.set_defaults(step=_begin)
+    judge = steps.add_parser("judge", help="judge the configurations at the end of a chain")
+    judge.add_argument("--configurations", type=_numbers, required=True, help="their numbers, such as 3,7")
+    judge.add_argument("--until", type=_count, required=True, help="the iterations that they were to complete")
+    judge.add_argument("--depth", type=_count, required=True, help="of chains of which each follows from another")
+    judge.add_argument("--most-rungs", type=_count, required=True, help="how deep they may be")
+    judge.add_argument("--since", type=int, required=True, help="the first turn that this Workflow may have made")
+    judge.add_argument("--room", type=int, required=True, help="pods that this Workflow has for what follows")
+    judge.set_defaults(step=_judge)
+    preside = steps.add_parser("preside", help="judge beside stations until the search is over")
+    preside.add_argument("--stations", type=_count, required=True)
+    preside.set_defaults(step=_preside)
+    for step in (begin, judge, preside):
+        step.add_argument("--experiment", required=True)
+    for step in (begin, judge):
+        step.add_argument("--convoy", type=_count, default=1)
+        step.add_argument("--outputs", type=Path, default=Path("/tmp/outputs"))  # noqa: S108 -- the pod's own
     report = steps.add_parser("report", help="write the report; fail when the experiment did")
     report.add_argument("--experiment", required=True)
     report.add_argument("--window", type=_count, default=1)
@@ -103,6 +149,10 @@ def _parser() -> argparse.ArgumentParser:
     check = steps.add_parser("check", help="try the store")
     check.set_defaults(step=_check)
     return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def _count(text: str) -> int:

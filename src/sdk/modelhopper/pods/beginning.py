@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from modelhopper.pods.chains import Chain, chains
+from modelhopper.pods.judging import configurations_of, search_here, teller
+from modelhopper.pods.rungs import Budget, chains_to_rungs, due_departures, pods, within
 from modelhopper_contract.errors import Cancelled
 from modelhopper_contract.messages import Built, Event
 from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.progress import read_progress
 from modelhopper_contract.record import canonical_json
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.submission import Bundle, Submission, read_submission
-from modelhopper_scheduler.conduct import begin, begun, restore, take_over
+from modelhopper_scheduler.conduct import append, begin, begun, check_continued, restore, take_over
+from modelhopper_scheduler.engines.engine import Engine
+from modelhopper_scheduler.judging import judge_of
+from modelhopper_scheduler.render.plan import MOST_PODS
 from modelhopper_scheduler.resumption import Progress
+from modelhopper_scheduler.searches.search import Search
+from modelhopper_trainer.places import user_files
 
 
 @dataclass(frozen=True)
@@ -30,30 +39,55 @@ class Task:
     convoy: int = 1
     most_chains: int | None = None
     most_hops: int | None = None
+    most_pods: int = MOST_PODS  # where a search judges: of the Workflow
+    longest: int | None = None  # where a search judges: hops of one chain, at most
     submitted: datetime | None = None  # when the Workflow was made
 
 
 def begin_pod(store: Store, task: Task, bundle: str, outputs: Path, say: Callable[[str], None]) -> None:
-    """Begin or go on, and write the output parameters `chains` and `shards` as files into `outputs`.
+    """Begin or go on, and write the output parameters as files into `outputs`.
 
-    `bundle`: the submission with its files, or "" when they are in the store already. Raises what `begun` raises for
-    another experiment of this name, SpecError for a configuration that cannot be built, and Cancelled.
+    `chains` are those that are due; where a search judges, `rungs` are, with `since` and `room` for those that follow.
+    `shards` says how many there are, and `judges` is 1 where a search judges, else 0. `bundle`: the submission with its
+    files, or "" when they are in the store already. Raises what `begun` raises for another experiment of this name,
+    ConflictError for other configurations, SpecError for one that cannot be built, and Cancelled.
     """
     refuse_cancelled(store, task)
     submission = _received(store, task.experiment, bundle)
     specification = submission.specification
-    planned = begun(specification, store, extend=submission.extend)
-    if planned is None:
-        planned = _begin(submission, store, say)
-    else:
-        take_over(specification, store)
-    stations = task.stations or specification.shards
-    progress = restore(specification, planned, store, stations)
-    found = due_chains(specification, planned, progress, task)
-    outputs.mkdir(parents=True, exist_ok=True)
-    (outputs / "chains").write_bytes(canonical_json([chain.model_dump(mode="json") for chain in found]))
-    (outputs / "shards").write_text(str(specification.shards))
-    say(_summary(specification, planned, progress, found))
+    with search_here(specification, store) as search:
+        planned = _planned(submission, store, search, say)
+        progress = restore(specification, planned, store, task.stations or specification.shards)
+        if search is None:
+            orders = Orders(due_chains(specification, planned, progress, task))
+        else:
+            orders = _judged(specification, store, search, task, say)
+    orders.write(outputs, specification.shards)
+    say(_summary(task.experiment, store, orders))
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the first pod of a Workflow says to the others."""
+
+    chains: Sequence[Chain]
+    budget: Budget | None = None  # None: no search judges
+
+    def write(self, outputs: Path, shards: int) -> None:
+        """Write them as files, one for each output parameter."""
+        chains = canonical_json([chain.model_dump(mode="json") for chain in self.chains]).decode()
+        is_judged, budget = self.budget is not None, self.budget or Budget(0, 0)
+        texts = {
+            "chains": "[]" if is_judged else chains,
+            "rungs": chains if is_judged else "[]",
+            "since": str(budget.since),
+            "room": str(budget.room),
+            "judges": str(int(is_judged)),
+            "shards": str(shards),
+        }
+        outputs.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (outputs / name).write_text(text, encoding="utf-8")
 
 
 def refuse_cancelled(store: Store, task: Task) -> None:
@@ -98,18 +132,51 @@ def _received(store: Store, experiment: str, bundle: str) -> Submission:
     return whole.submission
 
 
-def _begin(submission: Submission, store: Store, say: Callable[[str], None]) -> list[Configuration]:
+def _judged(
+    specification: Specification, store: Store, search: Search, task: Task, say: Callable[[str], None]
+) -> Orders:
+    """Judge what has arrived since somebody did, and return what is due then."""
+    judge = judge_of(specification, store, task.stations or specification.shards, teller(say), search)
+    assert judge is not None  # noqa: S101 -- for the type; there is a search
+    judge.catch_up()
+    names, ring = Names(task.experiment), specification.ring
+    due = due_departures(names, judge.turns, read_progress(names, store))
+    found = chains_to_rungs(due, configurations_of(due, store, names), ring, task.convoy)
+    room = task.most_pods - 2  # this one, and the report
+    taken = within(found, ring, room, task.longest or ring.hops)
+    left = room - sum(pods(int(chain.hops), ring) for chain in taken)
+    return Orders(taken, Budget(len(judge.turns), left))
+
+
+def _planned(
+    submission: Submission, store: Store, search: Search | None, say: Callable[[str], None]
+) -> list[Configuration]:
+    """Return the configurations as they run: those that have begun, or build them."""
+    specification, chosen = submission.specification, submission.configurations
+    planned = begun(specification, store, extend=submission.extend)
+    if planned is None:
+        with _engine(specification, store) as engine:
+            return begin(specification, chosen, store, engine, _listener(say), search)
+    check_continued(specification, planned, chosen)
+    take_over(specification, store)
+    if search is not None or len(chosen) == len(planned):
+        return planned
+    with _engine(specification, store) as engine:
+        return append(specification, planned, chosen, store, engine, _listener(say))
+
+
+@contextmanager
+def _engine(specification: Specification, store: Store) -> Iterator[Engine]:
     # TensorFlow starts here: a run that goes on needs none.
     from modelhopper_scheduler.engines.inline import InlineEngine
     from modelhopper_trainer.notices import without_notices
-    from modelhopper_trainer.places import data_sets, user_files
+    from modelhopper_trainer.places import data_sets
 
     with without_notices():
         from modelhopper_trainer import device
         from modelhopper_trainer.station import Station
         from modelhopper_trainer.workshop import Workshop
 
-    specification = submission.specification
     devices = specification.experiment.devices
     device.configure(threads=devices.threads, gpu=False, deterministic=devices.deterministic)
 
@@ -118,21 +185,24 @@ def _begin(submission: Submission, store: Store, say: Callable[[str], None]) -> 
         here = given.model_copy(update={"folder": str(folder)})
         return Station(store, here, 0, 1, report, workshop=Workshop(here, data_sets(here, store, {})))
 
-    def heard(event: Event) -> None:
-        if isinstance(event, Built) and event.problem is None:
-            say(f"configuration {event.configuration}: {event.weights:,} parameters")
-
     with user_files(specification, store) as folder:
-        engine = InlineEngine(make_station)
-        return begin(specification, submission.configurations, store, engine, heard)
+        yield InlineEngine(make_station)
 
 
-def _summary(
-    specification: Specification, planned: Sequence[Configuration], progress: Progress, found: Sequence[Chain]
-) -> str:
-    hops = sum(int(chain.hops) * len(chain.configurations.split(",")) for chain in found)
-    ended = len(progress.outcomes)
+def _listener(say: Callable[[str], None]) -> Callable[[Event], None]:
+    def hear(event: Event) -> None:
+        if isinstance(event, Built) and event.problem is None:
+            say(f"configuration {event.configuration}: {event.weights:,} parameters; {event.note or 'all new'}")
+
+    return hear
+
+
+def _summary(experiment: str, store: Store, orders: Orders) -> str:
+    names = Names(experiment)
+    count, ended = len(store.list(names.configurations())), len(store.list(names.outcomes()))
+    hops = sum(int(chain.hops) * len(chain.configurations.split(",")) for chain in orders.chains)
+    more = "" if orders.budget is None else f", and {orders.budget.room:,} pods for what follows from them"
     return (
-        f"{specification.experiment.name}: {len(planned)} configurations, {ended} have ended; "
-        f"{len(found)} chains for at most {hops} hops"
+        f"{experiment}: {count} configurations, {ended} have ended; "
+        f"{len(orders.chains)} chains for at most {hops} hops{more}"
     )

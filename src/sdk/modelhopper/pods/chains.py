@@ -41,7 +41,7 @@ def chains(
     found = [
         (max(left[number] for number in group), shard, group)
         for shard, numbers in by_shard.items()
-        for group in _groups(sorted(numbers, key=lambda number: (-left[number], number)), convoy)
+        for group in groups(sorted(numbers, key=lambda number: (-left[number], number)), convoy)
     ]
     found.sort(key=lambda one: (-one[0], min(one[2])))
     return [
@@ -54,7 +54,8 @@ def chains(
     ]
 
 
-def _groups(numbers: Sequence[int], size: int) -> Iterator[list[int]]:
+def groups(numbers: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield numbers in order, so many at a time."""
     rest = iter(numbers)
     while group := list(islice(rest, size)):
         yield group

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from modelhopper.results import Run
 from modelhopper.status import Status
 from modelhopper.steering import cancelled
+from modelhopper_contract.decisions import read_turns
 from modelhopper_contract.errors import ExitCode, UserError
 from modelhopper_contract.names import Names
+from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 
 
@@ -25,7 +27,7 @@ class Ending:
 def report_pod(store: Store, ending: Ending, say: Callable[[str], None]) -> ExitCode:
     """Write the report, and return DONE when the experiment succeeded as far as this Workflow goes.
 
-    It succeeded when every configuration has ended and one finished; what others failed of is in the report. A
+    It succeeded when every configuration has ended and not all failed; what others failed of is in the report. A
     Workflow with others behind it leaves to them what is missing.
     """
     run = Run(store, ending.experiment)
@@ -37,12 +39,21 @@ def report_pod(store: Store, ending: Ending, say: Callable[[str], None]) -> Exit
     text = _text(run, status)
     store.put(names.report(), text.encode())
     say(text)
-    if status.is_complete:  # also where somebody cancelled it too late
-        return ExitCode.DONE if status.finished else ExitCode.SOME_FAILED
+    if status.is_complete and _search_is_over(store, names):  # also where somebody cancelled it too late
+        return ExitCode.DONE if status.finished or status.stopped else ExitCode.SOME_FAILED
     if status.is_cancelled:
         say(cancelled(store, ending.experiment))
         return ExitCode.INTERRUPTED
     return _unfinished(ending, say)
+
+
+def _search_is_over(store: Store, names: Names) -> bool:
+    """Say whether no configuration will be added: all were chosen before, or the log of the search has ended."""
+    specification = Specification.from_json(store.get(names.specification()), names.specification())
+    if not specification.is_judged:
+        return True
+    turns = read_turns(store, names)
+    return bool(turns) and turns[-1].is_last
 
 
 def _unfinished(ending: Ending, say: Callable[[str], None]) -> ExitCode:
@@ -63,9 +74,14 @@ def _text(run: Run, status: Status) -> str:
     except UserError:  # the objective is not recorded yet
         board = run.leaderboard("loss")
     parts = [f"# {run.name}", status.text(), "```", board.text(), "```"]
-    failures = {one.configuration: one.failure for one in run.reader.outcomes().values() if one.failure is not None}
+    outcomes = run.reader.outcomes()
+    labels = {one.number: one.name for one in run.reader.configurations}
+    stopped = {number: one for number, one in sorted(outcomes.items()) if one.state == "stopped"}
+    if stopped:
+        lines = [f"- configuration {number} ({labels[number]}): {one.reason}" for number, one in stopped.items()]
+        parts += ["## Stopped", "\n".join(lines)]
+    failures = {number: one.failure for number, one in outcomes.items() if one.failure is not None}
     if failures:
-        labels = {one.number: one.name for one in run.reader.configurations}
         lines = [
             f"- configuration {number} ({labels[number]}) at hop {failure.hop}: {failure.reason}"
             for number, failure in sorted(failures.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.names import Names
@@ -19,12 +19,14 @@ def can_come(
     progress: Progress,
     metrics: Set[str],
     station: tuple[int, int],
+    limits: Mapping[int, int] | None = None,
 ) -> bool:
     """Say whether a station (its number, and how many there are) whose inbox is empty may get another token.
 
     `unfinished` are the configurations that had no outcome at some time, and `metrics` the names of those metric states
-    that are there of `open_evaluations`. What the store holds may be older than the truth: then the answer is rather
-    yes. Raises CorruptObject for a configuration without any checkpoint: everybody would wait for it forever.
+    that are there of `open_evaluations`. `limits`: where a search is over, the iterations until which it has let each
+    train. What the store holds may be older than the truth: then the answer is rather yes. Raises CorruptObject for a
+    configuration without any checkpoint: everybody would wait for it forever.
     """
     names, newest = Names(specification.experiment.name), newest_checkpoints(progress.checkpoints)
     for configuration in unfinished:
@@ -33,9 +35,10 @@ def can_come(
             continue
         if number not in newest:
             raise CorruptObject(f"configuration {number} has neither a checkpoint nor an outcome, and cannot go on.")
-        if _trains(specification, configuration, newest[number], station):
+        last = (limits or {}).get(number, specification.ring.iterations)
+        if _trains(specification, configuration, newest[number], last, station):
             return True
-        if _evaluates(specification, number, newest[number], progress, metrics, station):
+        if _evaluates(specification, number, newest[number], last, progress, metrics, station):
             return True
     return False
 
@@ -54,11 +57,13 @@ def open_evaluations(
     ]
 
 
-def _trains(specification: Specification, configuration: Configuration, newest: int, station: tuple[int, int]) -> bool:
+def _trains(
+    specification: Specification, configuration: Configuration, newest: int, last: int, station: tuple[int, int]
+) -> bool:
     ring, number = specification.ring, configuration.number
     this, stations = station
     holders = Stations(stations, ring.shards)
-    soon = range(newest, min(newest + ring.shards, ring.hops))  # once around, it has been everywhere
+    soon = range(newest, min(newest + ring.shards, last * ring.shards))  # once around, it has been everywhere
     return any(holders.holder(ring.shard(configuration.offset, hop), number) == this for hop in soon)
 
 
@@ -66,6 +71,7 @@ def _evaluates(
     specification: Specification,
     number: int,
     newest: int,
+    last: int,
     progress: Progress,
     metrics: Set[str],
     station: tuple[int, int],
@@ -74,6 +80,8 @@ def _evaluates(
     this, stations = station
     own = held(specification, stations, this, number)
     for iteration in ring.evaluated_iterations() if own else []:
+        if iteration > last:
+            break
         if iteration * ring.shards > newest:
             return True
         mine = {names.metric(number, iteration, split, shard) for split, shards in own.items() for shard in shards}

@@ -199,8 +199,7 @@ class Pod:
     ) -> ExitCode:
         from modelhopper_trainer.pod.vigil import Bell, Vigil  # noqa: PLC0415 -- only here
 
-        stations = self._given.stations
-        bell = Bell(store, self._names.inbox(self._number))
+        stations, bell = self._given.stations, Bell(store, self._names.inbox(self._number))
         vigil = Vigil(store, specification, (self._number, stations), bell, marker)
         with self._station(store, specification, stations, hear) as station, bell:
             station.serve(vigil.is_over, vigil.wait)
@@ -219,9 +218,10 @@ class Pod:
             visit.hear(event)
 
         with self._station(store, specification, specification.shards, heard) as station:
-            visit.train(station, numbers)
-            visit.evaluate(station, numbers)
-        return visit.exit_code(numbers) if numbers else ExitCode.DONE
+            if is_hop := self._given.role == "hop":
+                visit.train(station, numbers)
+            visit.evaluate(station, numbers, only=bool(numbers) and not is_hop)
+        return visit.exit_code(numbers) if is_hop else ExitCode.DONE
 
     @contextmanager
     def _station(
@@ -262,9 +262,10 @@ class Pod:
 
 def _place(given: argparse.Namespace) -> str:
     """Return the place that this pod has to itself; see `Names.suspect`."""
-    if given.role == "hop":
-        return f"hop-{given.configurations[0]:05d}"
-    return f"{given.role}-{given.station if given.role == 'station' else given.shard:05d}"
+    if given.role == "station":
+        return f"station-{given.station:05d}"
+    whose = "".join(f"-{number:05d}" for number in given.configurations[:1])
+    return f"hop{whose}" if given.role == "hop" else f"evaluate-{given.shard:05d}{whose}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -273,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     hop = roles.add_parser("hop", help="one hop of some configurations at one shard")
     hop.add_argument("--configurations", type=_numbers, required=True, help="their numbers, such as 3,7")
     evaluate = roles.add_parser("evaluate", help="the evaluations that wait at one shard")
-    evaluate.set_defaults(configurations=[])
+    evaluate.add_argument("--configurations", type=_numbers, default=[], help="only theirs, such as 3,7; or all")
     station = roles.add_parser("station", help="a station, until nothing can come any more")
     station.add_argument("--station", type=int, required=True, help="from 0")
     station.add_argument("--stations", type=int, required=True)
@@ -286,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return [] if text == "all" else [int(part) for part in text.split(",")]
 
 
 def _data(text: str) -> tuple[Split, str]:

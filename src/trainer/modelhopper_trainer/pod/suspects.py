@@ -132,7 +132,7 @@ class Suspects:
         if suspect.action == "evaluate":
             return not self._store.list(self._names.history(number, self._ring.iteration(hop)))
         hops = [checkpoint_number(entry.name)[1] for entry in self._store.list(self._names.checkpoints(number))]
-        return max(hops, default=-1) == hop
+        return max(hops, default=hop) == hop  # one that a search lets start later on begins without any
 
 
 def _failure(suspect: Suspect, station: int) -> Failure:

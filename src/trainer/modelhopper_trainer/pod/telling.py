@@ -24,7 +24,8 @@ def told(event: Event, ring: Ring) -> str | None:
 def ended(outcome: Outcome) -> str:
     """Return how a configuration ended, and why."""
     if outcome.failure is None:
-        return f"{outcome.state} after {outcome.hops} hops"
+        why = f": {outcome.reason}" if outcome.reason else ""
+        return f"{outcome.state} after {outcome.hops_trained} hops{why}"
     return f"{outcome.state} at hop {outcome.failure.hop}: {outcome.failure.reason}"
 
 

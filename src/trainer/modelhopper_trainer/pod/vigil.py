@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 
+from modelhopper_contract.decisions import Turn, limits, read_turns
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.names import Names
 from modelhopper_contract.progress import read_progress
@@ -25,14 +26,14 @@ _LONGEST_CHECK_S = 5.0
 
 
 class Bell:
-    """Rings when something is put into an inbox, where the store's server tells; otherwise one waits for nothing.
+    """Rings when something is put below a prefix, where the store's server tells; otherwise one waits for nothing.
 
     Used as a context manager.
     """
 
-    def __init__(self, store: Store, inbox: str) -> None:
+    def __init__(self, store: Store, prefix: str) -> None:
         self._rung = threading.Event()
-        self._notifications = listen(store.url, inbox, self._rung.set)
+        self._notifications = listen(store.url, prefix, self._rung.set)
         self._stack = ExitStack()
 
     def __enter__(self) -> Bell:
@@ -44,7 +45,7 @@ class Bell:
         self._stack.close()
 
     def wait(self, looks: int) -> None:
-        """Wait before the next look into the inbox, the longer the more looks found nothing."""
+        """Wait before the next look, the longer the more looks found nothing."""
         is_told = self._notifications is not None and self._notifications.are_live
         longest_s = _LONGEST_WAIT_FOR_BELL_S if is_told else _LONGEST_WAIT_S
         self._rung.wait(min(longest_s, _SHORTEST_WAIT_S * _GROWTH ** min(looks, 30)))
@@ -86,6 +87,11 @@ class Vigil:
             self._bell.wait(looks)
 
     def _can_come(self) -> bool:
+        allowed = None
+        if self._specification.is_judged:
+            if not self._search_is_over():
+                return True  # whoever goes on may come here, and new configurations may
+            allowed = limits(read_turns(self._store, self._names))
         progress = read_progress(self._names, self._store)
         unfinished = self._unfinished(progress.outcomes)
         metrics = {
@@ -94,7 +100,7 @@ class Vigil:
             for entry in self._store.list(self._names.metrics(number, iteration))
         }
         try:
-            found = can_come(self._specification, unfinished, progress, metrics, self._station)
+            found = can_come(self._specification, unfinished, progress, metrics, self._station, allowed)
         except CorruptObject:
             # A listing need not be of one moment, and can miss a checkpoint that is replaced by the next just then.
             if self._has_missed:
@@ -104,8 +110,12 @@ class Vigil:
         self._has_missed = False
         return found
 
+    def _search_is_over(self) -> bool:
+        names = [entry.name for entry in self._store.list(self._names.turns())]
+        return bool(names) and Turn.from_json(self._store.get(max(names)), max(names)).is_last
+
     def _unfinished(self, outcomes: frozenset[str]) -> list[Configuration]:
-        """Return the configurations without outcome; each is read once."""
+        """Return the configurations without outcome; each is read once, for none is added when it is asked for."""
         if not self._configurations:
             found = [entry.name for entry in self._store.list(self._names.configurations())]
             self._configurations = {name: Configuration.from_json(self._store.get(name), name) for name in found}

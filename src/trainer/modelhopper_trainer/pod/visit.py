@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from modelhopper_contract.decisions import limits, read_turns
 from modelhopper_contract.errors import ExitCode, ObjectNotFound
 from modelhopper_contract.messages import Ended, Event, Trained
 from modelhopper_contract.names import Names, checkpoint_number, token_name
@@ -52,15 +53,19 @@ class Visit:
         lost = [name for number in others if not self._is_over() for name in self._lost(number)]
         station.serve_only(lost, self._is_over)
 
-    def evaluate(self, station: Station, numbers: Sequence[int]) -> None:
-        """Do the evaluations that wait at this shard, whoever's they are.
+    def evaluate(self, station: Station, numbers: Sequence[int], *, only: bool = False) -> None:
+        """Do the evaluations that wait at this shard: those of the given configurations first, then everybody's.
 
         Other pods may do the same at the same time: each begins with its own and goes on from there, so that they share
-        the work instead of doing all of it each.
+        the work instead of doing all of it each. `only`: none but the given ones, for which a search waits.
         """
         waiting, first = self._waiting("evaluate"), min(numbers, default=0)
-        own = [name for name in waiting if token_name(name).configuration >= first]
-        station.serve_only([*own, *(name for name in waiting if name not in own)], self._is_over)
+        if only:
+            own, others = [name for name in waiting if token_name(name).configuration in numbers], []
+        else:
+            own = [name for name in waiting if token_name(name).configuration >= first]
+            others = [name for name in waiting if name not in own]
+        station.serve_only([*own, *others], self._is_over)
 
     def exit_code(self, numbers: Sequence[int]) -> ExitCode:
         """Say whether the convoy can go on: not when each of its configurations has failed."""
@@ -82,15 +87,23 @@ class Visit:
             self._say(f"configuration {number}: {ended(outcome)}")
             return []
         entries = self._store.list(self._names.checkpoints(number))
-        newest = max((checkpoint_number(entry.name)[1] for entry in entries), default=0)
         ring, configuration = self._specification.ring, self._configuration(number)
-        if newest >= ring.hops or ring.shard(configuration.offset, newest) != self._shard:
-            self._say(f"configuration {number}: nothing to train here; it has done {newest} of {ring.hops} hops")
+        newest = max((checkpoint_number(entry.name)[1] for entry in entries), default=configuration.first_hop)
+        until = self._limit(number)
+        last = ring.hops if until is None else until * ring.shards
+        if newest >= last or ring.shard(configuration.offset, newest) != self._shard:
+            self._say(f"configuration {number}: nothing to train here; it has done {newest} of {last} hops")
             return []
-        due = training_token(self._specification, ring.shards, configuration, newest)
+        due = training_token(self._specification, ring.shards, configuration, newest, until)
         for name, token in due.items():
             self._store.put(name, token.to_json())
         return list(due)
+
+    def _limit(self, number: int) -> int | None:
+        """Return the iterations until which a search lets a configuration train; None where none judges."""
+        if not self._specification.is_judged:
+            return None
+        return limits(read_turns(self._store, self._names)).get(number)
 
     def _configuration(self, number: int) -> Configuration:
         name = self._names.configuration(number)
