@@ -187,3 +187,27 @@ def test_asha_answers_what_arrives_as_it_arrives(here: ClusterHere, more: dict[s
     assert {name for name in found if name.startswith(NAMES.outcomes())} == {NAMES.outcome(n) for n in range(1, 6)}
     assert not [name for name in found if name.startswith(NAMES.inbox())]
     assert "5 configurations" in open_store(url).get(NAMES.report()).decode()
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "median": {"method": "median", "configurations": 3, "parallel": 2},
+    "tpe": {"method": "tpe", "configurations": 3, "parallel": 2},
+    "pbt": {"method": "pbt", "configurations": 4},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{"shape": "hop"}, STATIONS], ids=lambda more: more["shape"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_other_search_ends_and_answers_as_its_log_says(
+    here: ClusterHere, kind: str, more: dict[str, Any]
+) -> None:
+    url = here.new_store()
+    made = judged(here, {"search": {**OTHERS[kind], "space": SPACE}, "iterations": 3})
+    [run] = here.run(here.propose(made, url, **more))
+    assert run.phase == "Succeeded"
+    found = results(url)
+    assert turns(found)[-1].is_last
+    assert retold(found) == turns(found)
+    started = {start.configuration for turn in turns(found) for start in turn.starts}
+    assert {NAMES.outcome(number) for number in started} <= found.keys()

@@ -212,7 +212,9 @@ def test_an_extension_killed_anywhere_deals_the_same_offsets(changes: int) -> No
 
     class Costly(FakeEngine):
         def prepare(self, *given: Any) -> list[Built]:
-            return [one.model_copy(update={"cost": 1.0 + one.configuration // 4 * 0.2}) for one in super().prepare(*given)]
+            return [
+                one.model_copy(update={"cost": 1.0 + one.configuration // 4 * 0.2}) for one in super().prepare(*given)
+            ]
 
     def extended(store: Store, count: int) -> None:
         conduct(specification(2), planned(count), store, Costly(store), nobody_listens)

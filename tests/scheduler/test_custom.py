@@ -116,6 +116,7 @@ def test_a_search_needs_no_tensorflow() -> None:
         ("searches.py:Two", "class Two:\n    def __init__(self): ...", {}, "takes no Setting"),
         ("searches.py:Two", "class Two:\n    def __init__(self, setting): ...", {}, "`rungs` and `start` and `judge`"),
         ("searches.py:Two", GOOD, {"sise": 3}, "it takes size, more. Did you mean `size`?"),
+        ("searches.py:Two", "class Two:\n    def __init__(self, size): ...", {"size": 3}, "gets the Setting"),
         ("searches.py:Two", GOOD.replace("size=4", "size"), {}, "needs the option `size`"),
         ("searches.py:Two", GOOD.replace("self.setting, ", "1 / 0; self.setting, "), {}, "ZeroDivisionError"),
         (

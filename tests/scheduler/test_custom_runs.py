@@ -128,11 +128,17 @@ def test_a_copy_of_what_is_long_ago_has_something_to_begin_with(tmp_path: Path) 
     ]
 
 
-def test_a_search_that_starts_nothing_is_over_at_once(tmp_path: Path) -> None:
+def test_a_search_that_starts_nothing_does_not_begin(tmp_path: Path) -> None:
     store, spec = MemoryStore(), specification(tmp_path, "return []")
-    run(spec, store)
-    assert read_turns(store, NAMES)[-1].is_last
-    run(spec, store)
+    with pytest.raises(SpecError, match=r"`own\.py:Own` starts nothing"):
+        run(spec, store)
+    assert not store.list("")
+
+
+def test_a_choice_that_cannot_be_names_who_chose_it(tmp_path: Path) -> None:
+    spec = specification(tmp_path, "return [start(1, batch_size=-4)]")
+    with pytest.raises(SpecError, match=r"what `own\.py:Own` chose for configuration 1: .*batch_size: .* -4 was given"):
+        run(spec, MemoryStore())
 
 
 def test_early_stopping_is_refused_where_a_search_has_rungs(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from modelhopper_contract.decisions import Stop, Turn, read_turns
 from modelhopper_contract.ending import give_up
-from modelhopper_contract.errors import CorruptObject, StoreUnavailable
+from modelhopper_contract.errors import CorruptObject, SpecError, StoreUnavailable
 from modelhopper_contract.messages import Ended, Evaluated, Event
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Configuration, Failure, History, Outcome
@@ -21,7 +21,7 @@ from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler.conduct import conduct
-from modelhopper_scheduler.judging import Judge
+from modelhopper_scheduler.judging import Judge, judge_of
 from modelhopper_scheduler.searches.making import planned, search_of
 from tests.scheduler.fake_stations import FakeStations, Mortal
 from tests.scheduler.planned import specification as plan
@@ -40,9 +40,9 @@ SEARCHES: dict[str, dict[str, Any]] = {
 SYNCHRONOUS = ("hyperband", "additive", "halving", "pbt")
 
 
-def specification(kind: str, shards: int = 3) -> Specification:
-    search = SEARCHES[kind]
-    made = plan(shards, search=search, iterations=9, compile={"loss": "mse", "metrics": ["accuracy"]}, seed=7)
+def specification(kind: str, shards: int = 3, **changes: Any) -> Specification:
+    value = {"iterations": 9, "compile": {"loss": "mse", "metrics": ["accuracy"]}, "seed": 7, **changes}
+    made = plan(shards, **{"search": SEARCHES[kind], **value})
     found = search_of(made)
     assert found is not None
     return made.model_copy(update={"rungs": tuple(found.rungs)})
@@ -197,9 +197,10 @@ class Unlucky(FakeStations):
         super().serve(specification, is_over, heard)
 
 
-def test_one_that_fails_while_it_waits_holds_up_nobody() -> None:
+@pytest.mark.parametrize("seed", range(4))  # it is not always the last to come
+def test_one_that_fails_while_it_waits_holds_up_nobody(seed: int) -> None:
     store, spec = MemoryStore(), specification("halving")
-    engine = Unlucky(store, lambda number, _: 0.9 if number == 3 else number / 100)
+    engine = Unlucky(store, lambda number, _: 0.9 if number == 3 else number / 100, seed=seed)
     conduct(spec, planned(spec), store, engine, nobody_listens)
     turns = read_turns(store, NAMES)
     assert turns[-1].is_last
@@ -214,6 +215,40 @@ def test_a_turn_that_was_lost_is_no_beginning(lost: int) -> None:
         store.delete(entry if isinstance(entry, str) else entry.name)
     with pytest.raises(CorruptObject, match=f"{NAMES.turn(lost)} is missing"):
         run(spec, store)
+
+
+@settings(max_examples=5)
+@given(order=st.permutations(range(1, 10)))
+def test_whoever_does_not_record_the_objective_comes_last_whenever_it_arrives(order: list[int]) -> None:
+    varied = {**SEARCHES["halving"], "space": {**RATES, "metrics": [["accuracy"], ["mae"]]}}
+    store, spec = MemoryStore(), specification("halving", objective="validation accuracy", search=varied)
+    conduct(spec, planned(spec), store, Idle(store, curve), nobody_listens)
+    judge, chosen = judge_of(spec, store, 3, nobody_listens), planned(spec)
+    assert judge is not None
+    for number in order:
+        [metric] = chosen[number - 1].compile["metrics"]
+        values = {metric: number / 10, "loss": number / 10}
+        history = History(configuration=number, iteration=1, training=values, validation=values)
+        store.put(NAMES.history(number, 1), history.to_json())
+        judge.hear(Evaluated(history=history))
+    accurate = [one.number for one in chosen if one.compile["metrics"] == ["accuracy"]]
+    stops = {one.configuration: one.reason for one in judge.turns[-1].decisions if isinstance(one, Stop)}
+    assert {one.number for one in chosen} - stops.keys() == set(accurate[-3:])
+    assert all(("no validation accuracy" in reason) == (one not in accurate) for one, reason in stops.items())
+
+
+def test_a_search_that_varies_metrics_needs_an_objective() -> None:
+    varied = {**SEARCHES["halving"], "space": {**RATES, "metrics": [["accuracy"], ["mae"]]}}
+    with pytest.raises(SpecError, match="give an `objective`") as found:
+        specification("halving", search=varied)
+    assert found.value.path == ("search", "space", "metrics")
+
+
+class Idle(FakeStations):
+    """Stations that do nothing."""
+
+    def serve(self, *_: object) -> None:
+        return None
 
 
 def test_the_log_alone_tells_the_past() -> None:

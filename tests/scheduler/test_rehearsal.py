@@ -6,6 +6,7 @@ import pytest
 
 from modelhopper_contract.metrics import Metric
 from modelhopper_contract.searches import Hyperband as HyperbandPart
+from modelhopper_scheduler.searches.checking import Checked
 from modelhopper_scheduler.searches.hyperband import Hyperband
 from modelhopper_scheduler.searches.rehearsal import rehearse
 from modelhopper_scheduler.searches.search import Setting
@@ -33,6 +34,7 @@ def test_a_halving_costs_what_its_rungs_say() -> None:
 def test_a_search_that_does_not_wait_for_a_rung_to_fill_is_about_what_it_is() -> None:
     found = rehearse(Halving((64,), in_turn=True), ACCURACY, 64)
     assert not found.is_exact
+    assert found.is_counted
     assert found.configurations == 64
     assert 64 < found.model_iterations <= 64 * 64
 
@@ -64,3 +66,10 @@ def test_hyperband_of_the_paper_is_exact_whatever_the_metric(lower_is_better: bo
 def test_what_is_copied_from_another_is_not_counted_again() -> None:
     # One trains 1 iteration and is stopped, the other 3; a third begins at the other's iteration 1 and trains 2 more.
     assert rehearse(Copying(shards=4), ACCURACY, 3, shards=4).model_iterations == 1 + 3 + 2
+
+
+def test_a_search_of_the_users_own_is_about_what_it_is() -> None:
+    part = HyperbandPart(space={"batch_size": [4, 8]})
+    own = Checked(Hyperband(Setting(part, iterations=9, seed=0, shards=1)), "`searches.py:Mine`", shards=1)
+    found = rehearse(own, ACCURACY, 9)
+    assert (found.configurations, found.is_counted, found.is_exact) == (17, False, False)

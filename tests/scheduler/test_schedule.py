@@ -113,7 +113,7 @@ def test_rungs_grow_by_a_factor_up_to_the_last_iteration() -> None:
 
 
 def part(kind: type[Part], **given: Any) -> Part:
-    made: Part = validated(kind, {"space": {"batch_size": [1, 2]}, **given})
+    made: Part = validated(kind, {"space": {"batch_size": {"linear": [1, 100]}}, **given})
     return made
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from rich.console import Console
 from modelhopper.display.live import view
 from modelhopper.display.plain import Pace, told
 from modelhopper.display.progress import Earlier, Progress
-from modelhopper.display.sentences import beginning, best, devices, frame, hops, summary
+from modelhopper.display.sentences import beginning, best, devices, frame, framed, hops, summary
 from modelhopper.display.words import duration, metric, percent
 from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Idle, Started, Trained
 from modelhopper_contract.records import Configuration, Failure, History, Outcome
 from modelhopper_contract.ring import Ring
+from modelhopper_contract.stores.memory import MemoryStore
+from tests.sdk.synthetic import SyntheticRun
 
 RING = Ring(shards=4, iterations=10, evaluate_every=5)
 
@@ -347,3 +350,36 @@ def test_while_a_search_decides_nobody_says_how_much_time_is_left() -> None:
     progress = after(begun(earlier=decided), [(200, finished(n)) for n in (1, 2, 3)])
     assert not progress.is_complete
     assert progress.left_s(200) is None
+
+
+def test_hops_that_a_search_may_add_to_are_said_to_be_at_least_so_many() -> None:
+    progress = begun(earlier=Earlier(done={1: 4}, limits={1: 1, 2: 1, 3: 1}, is_decided=False))
+    assert hops(progress, 102).startswith("hops 4 of at least ")
+    assert beginning(progress).startswith("going on from hop 4 of at least ")
+
+
+def test_hops_that_were_copied_are_not_counted_as_done() -> None:
+    copies = [one.model_copy(update={"first_hop": 4}) for one in begun().configurations]
+    progress = replace(begun(earlier=Earlier(done={1: 10, 2: 4, 3: 4})), configurations=tuple(copies))
+    assert (progress.hops_before, progress.hops_done) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        (
+            {"method": "halving", "configurations": 4, "eta": 2},
+            "4 configurations, up to 4 iterations, 2 shards: 16 hops",
+        ),
+        ({"method": "asha", "configurations": 4}, "search asha, 4 configurations, up to 4 iterations, 2 shards"),
+        ({"method": "pbt", "configurations": 4}, "search pbt, up to 4 iterations, 2 shards"),
+    ],
+)
+def test_the_frame_of_a_judged_run_says_what_is_known(search: dict[str, Any], said: str) -> None:
+    written = SyntheticRun(MemoryStore()).specification
+    space = {"batch_size": {"linear": [1, 100]}}
+    experiment = written.experiment.model_dump() | {"search": search | {"space": space}, "iterations": 4}
+    specification = written.model_copy(
+        update={"experiment": type(written.experiment).model_validate(experiment), "shards": 2, "rungs": (1, 2)}
+    )
+    assert framed(specification, 4).split(": ", 1)[1].startswith(said)

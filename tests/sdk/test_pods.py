@@ -14,12 +14,14 @@ from modelhopper.pods.beginning import Task, begin_pod
 from modelhopper.pods.judging import preside_pod
 from modelhopper.pods.reporting import Ending, report_pod
 from modelhopper_contract.cancellation import cancel, is_cancelled
+from modelhopper_contract.decisions import read_turns
 from modelhopper_contract.errors import Cancelled, ConflictError, CorruptObject, ExitCode, StoreUnavailable
 from modelhopper_contract.names import Names
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.submission import Bundle, Submission
 from modelhopper_scheduler.searches.making import first_turn, planned, search_of
+from tests.scheduler.test_judging import run as run_search
 from tests.scheduler.test_judging import specification
 from tests.sdk.synthetic import SyntheticRun, whole_run
 from tests.trainer.small_run import Mortal
@@ -117,15 +119,14 @@ def test_a_judge_that_nobody_starts_again_stops_the_stations(retries: dict[str, 
 
 def test_a_judge_killed_within_its_last_turn_puts_what_follows_from_it_when_it_is_started_again() -> None:
     store = MemoryStore()
-    run_search(specification("halving"), store)
-    names = [entry.name for entry in store.list(PLANNED.outcomes())]
-    ended = [one for one in read_turns(store, PLANNED)[-1].decisions if isinstance(one, Stop)]
-    assert ended or True
-    before = {name: store.get(name) for name in names}
-    for stop in ended:
+    run_search(specification("asha"), store)
+    before = everything(store)
+    last = read_turns(store, PLANNED)[-1]
+    assert last.decisions
+    for stop in last.decisions[1:]:
         store.delete(PLANNED.outcome(stop.configuration))
     assert preside_pod(store, "planned", 3, {}, lambda _: None) is ExitCode.DONE
-    assert {entry.name: store.get(entry.name) for entry in store.list(PLANNED.outcomes())} == before
+    assert everything(store) == before
 
 
 def test_a_judge_that_cannot_read_the_log_stops_the_stations() -> None:

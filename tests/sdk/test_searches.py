@@ -96,6 +96,7 @@ def test_explain_tells_why_a_configuration_was_stopped(work: Work, capsys: pytes
     assert f"configuration {stopped}: Adam" in said
     assert "rank" in said
     assert "stopped at rung 0" in said
+    assert "at iteration 1" not in said  # the line begins with it
     assert "of training" in said
     assert main(["explain", "halving", str(stopped), "--json", "--store", str(store)]) == 0
     assert json.loads(capsys.readouterr().out)["configuration"] == stopped
@@ -115,6 +116,7 @@ def test_a_second_search_is_appended_to_a_run_and_changes_nothing_of_the_first(w
     both = Experiment.in_folder(work.value(name="more", search=[first, second]), work.folder)
     longer = both.run(engine="inline", store=str(store), extend=True, progress=False)
     assert [row.number for row in sorted(longer.leaderboard().rows, key=lambda row: row.number)] == [1, 2, 3, 4]
+    assert "by the searches `grid`, `random`" in str(longer.explain(4))
     after = results(run.reader.store, "more")
     assert {name: after[name] for name in before} == before
 

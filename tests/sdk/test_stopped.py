@@ -117,7 +117,7 @@ def turn(order: int, *decisions: Start | GoOn | Stop, is_last: bool = False) -> 
 
 
 def test_a_judged_run_is_complete_when_its_search_has_nothing_more_to_decide() -> None:
-    search = {"method": "halving", "configurations": 4, "space": {"batch_size": [4, 8]}}
+    search = {"method": "halving", "configurations": 4, "space": {"batch_size": [2, 4, 8, 16]}}
     written = SyntheticRun(MemoryStore(), evaluate_every=1)
     experiment = written.specification.experiment.model_dump() | {"search": search}
     written.specification = written.specification.model_copy(

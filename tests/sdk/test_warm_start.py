@@ -144,7 +144,7 @@ def test_the_schema_knows_both_forms(work: Work) -> None:
 
 
 def test_a_search_that_numbers_while_it_runs_cannot_be_warm_started(work: Work) -> None:
-    search = {"method": "asha", "space": {"batch_size": [4, 8]}, "configurations": 4}
+    search = {"method": "asha", "space": {"batch_size": [4, 8]}, "configurations": 2}
     with pytest.raises(SpecError, match="`warm_start` goes by configuration numbers, and `asha` gives them while it"):
         Experiment.in_folder(work.value(name="more", warm_start="iris", search=search), work.folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from modelhopper.results import Run
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Outcome
 from modelhopper_contract.stores import open_store
@@ -156,6 +158,9 @@ def test_a_configuration_that_kills_its_station_again_and_again_fails_alone(tmp_
     assert [end.state for end in ends] == ["finished", "failed"]
     assert ends[1].failure is not None
     assert ends[1].failure.reason.startswith("its station died 3 times at this hop (by signal 9)")
+    retried = [line.words for line in Run(opened, "small").explain(2).lines if line.about == "retried"]
+    assert len(retried) >= 2
+    assert all(re.search(r"station \d died \(by signal 9\); done again$", words) for words in retried)
 
 
 def test_a_run_killed_while_preparing_begins_anew(folder: Path, expected: dict[str, bytes], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@
     <experiment>/failures/<c>.json                            a failure that counts unless an evaluation stops it before
     <experiment>/turns/<n>.json                               what a search decided, in order
     <experiment>/journal/<c>/<n>.json                         who trained the hops to checkpoint n, how long
+    <experiment>/retries/<c>/<n>-<who>.json                   what was begun at a station that died
     <experiment>/logs/<file>                                  what stations printed
     <experiment>/suspects/<who>.json                          what a pod is at, written where the one before was killed
     <experiment>/cancelled.json                               stop: everyone who sees it does
@@ -139,6 +140,14 @@ class Names:
     def journal(self, number: int, hop: int) -> str:
         """Who made checkpoint `hop` of a configuration, when, and how long it took."""
         return f"{self.journals(number)}{hop:08d}.json"
+
+    def retries(self, number: int) -> str:
+        """What of a configuration was begun at stations that died."""
+        return f"{self.experiment}/retries/{number:05d}/"
+
+    def retry(self, number: int, hop: int, who: str) -> str:
+        """One such death: of the station or pod `who`, whose deaths are counted in it."""
+        return f"{self.retries(number)}{hop:08d}-{who}.json"
 
     def suspect(self, who: str) -> str:
         """What a pod is at, written when the pod before it in the same place was killed.

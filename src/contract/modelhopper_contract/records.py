@@ -40,6 +40,16 @@ class Stay(Record):
     overhead_s: float  # the rest of the stay: reading and writing state
 
 
+class Retried(Record):
+    """A configuration was at a station that died; what it was at is done again."""
+
+    configuration: int
+    action: Literal["train", "evaluate"]
+    hop: int
+    station: int
+    reason: str  # how the station died
+
+
 class MetricState(Record):
     """What one shard adds to a metric: exact sums, so that any order of merging gives the same value.
 

@@ -81,23 +81,28 @@ class Sampled(Method):
     def _is_a_space(cls, space: Any) -> Any:
         return normal_space(space, ranges=True)
 
+
+class Drawn(Sampled):
+    """A search whose configurations are so many draws from a space, each by itself."""
+
+    configurations: Count
+
     @pydantic.model_validator(mode="after")
-    def _has_enough_points(self) -> Sampled:
-        count, most = getattr(self, "configurations", 0), points(self.space)
+    def _has_enough_points(self) -> Drawn:
+        count, most = self.configurations, points(self.space)
         if count > most:
             raise Misplaced(
-                f"`configurations` is {count}, and the space has no more than {most:.0f}: ask for at most as many, or "
+                f"`configurations` is {count}, and the space has only {most:.0f}: ask for at most as many, or "
                 "take all of them with `method: grid`",
                 ("configurations",),
             )
         return self
 
 
-class Random(Sampled):
-    """Independent draws; the experiment's seed decides them."""
+class Random(Drawn):
+    """Independent draws, all different; the experiment's seed decides them."""
 
     method: Literal["random"] = "random"
-    configurations: Count  # all different
 
 
 class Hyperband(Sampled):
@@ -111,30 +116,27 @@ class Hyperband(Sampled):
     rounding: Literal["up", "down"] = "up"  # of the brackets' sizes: up as in the paper, or down as in MADlib
 
 
-class Halving(Sampled):
+class Halving(Drawn):
     """Successive halving: the best of every `eta` go on, to `eta` times as many iterations."""
 
     method: Literal["halving"] = "halving"
-    configurations: Count
     eta: Eta = 3
     first: Count = 1  # iterations before the first decision
 
 
-class Asha(Sampled):
+class Asha(Drawn):
     """Asynchronous successive halving (Li et al., MLSys 2020): nobody waits for a rung to fill."""
 
     method: Literal["asha"] = "asha"
-    configurations: Count
     eta: Eta = 3
     first: Count = 1  # iterations before the first decision
     parallel: Count | None = None  # configurations that train at a time; None: twice as many as shards
 
 
-class Median(Sampled):
+class Median(Drawn):
     """Stops what is worse than the median of the others at the same iteration (Golovin et al., KDD 2017)."""
 
     method: Literal["median"] = "median"
-    configurations: Count
     every: Count = 1  # iterations between decisions
     grace: Count = 1  # iterations that everyone trains
     parallel: Count | None = None

@@ -12,7 +12,7 @@ from modelhopper.tables import number as rounded
 from modelhopper_contract.decisions import GoOn, Start, Stop, Turn, read_turns
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.metrics import Metric, flat
-from modelhopper_contract.records import Configuration, History, Outcome, Stay
+from modelhopper_contract.records import Configuration, History, Outcome, Retried, Stay
 from modelhopper_contract.searches import Search, Several
 from modelhopper_scheduler.searches.making import objective
 
@@ -66,6 +66,7 @@ def explain(reader: Reader, number: int) -> Explanation:
         turns=read_turns(reader.store, reader.names),
         outcome=reader.outcomes().get(number),
         metric=objective(specification, histories),
+        retries=reader.retries(number),
     )
     return Explanation(number, life.heading(), tuple(life.lines()))
 
@@ -83,6 +84,7 @@ class Life:
     turns: Sequence[Turn]
     outcome: Outcome | None
     metric: Metric
+    retries: Sequence[Retried] = ()
 
     def heading(self) -> str:
         """Say what the configuration is."""
@@ -97,6 +99,9 @@ class Life:
         yield from self._iterations()
         yield from self._copies()
         yield from self._work()
+        for one in self.retries:
+            what = "hop" if one.action == "train" else "the evaluation at hop"
+            yield Line("retried", f"{what} {one.hop}: {one.reason}; done again")
         yield Line("now" if self.outcome is None else "ended", self._ended())
 
     def _chosen(self) -> str:
@@ -117,7 +122,9 @@ class Life:
         # The line says already which iteration it is about.
         decided = {at: words.replace(f" at iteration {at}", "", 1) for at, words in self._decided()}
         for history in self.histories:
-            words = decided.pop(history.iteration, None) or self._value(history)
+            value, why = self._value(history), decided.pop(history.iteration, "")
+            # A search of the user's own need not say the value.
+            words = why if str(self.metric) in why else "; ".join(filter(None, (value, why)))
             yield Line(f"iteration {history.iteration}", words)
         for iteration, words in sorted(decided.items()):
             yield Line(f"iteration {iteration}", words)

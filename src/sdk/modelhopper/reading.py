@@ -13,7 +13,7 @@ from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Started
 from modelhopper_contract.names import Names, checkpoint_number, token_name
 from modelhopper_contract.record import Record
-from modelhopper_contract.records import Configuration, History, Outcome, Stay
+from modelhopper_contract.records import Configuration, History, Outcome, Retried, Stay
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.directory import DirectoryStore
@@ -114,6 +114,10 @@ class Reader:
     def stays(self, number: int | None = None) -> list[Stay]:
         """Return the journal, by configuration and hop."""
         return self._records(self.store.list(self.names.journals(number)), Stay)
+
+    def retries(self, number: int) -> list[Retried]:
+        """Return what of a configuration was begun at stations that died, by hop."""
+        return self._records(self.store.list(self.names.retries(number)), Retried)
 
     def last_stays(self, count: int) -> list[Stay]:
         """Return the last lines of each configuration's journal, by configuration and hop."""

@@ -17,10 +17,12 @@ class Deaths:
         self._most_without_progress = _MOST_WITHOUT_PROGRESS * stations
         self._at_a_hop: Counter[tuple[int, str, int, int]] = Counter()
         self.without_progress = 0
+        self.count = 0
 
     def add(self, station: int, work: Started | None) -> bool:
         """Count a death; return whether what the station was at has killed it so often that it is to blame."""
         self.without_progress += 1
+        self.count += 1
         if work is None:
             return False
         # By station: several evaluate a configuration at the same time, and who kills them all at once kills each once.

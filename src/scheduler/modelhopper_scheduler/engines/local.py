@@ -11,9 +11,20 @@ from typing import Self
 from modelhopper_contract.ending import give_up
 from modelhopper_contract.errors import Cancelled, ExitCode, ModelhopperError, StoreUnavailable, UserError
 from modelhopper_contract.experiment import Devices
-from modelhopper_contract.messages import Built, Ended, Evaluated, Event, Prepare, Problem, Serve, Stop, Trained
+from modelhopper_contract.messages import (
+    Built,
+    Ended,
+    Evaluated,
+    Event,
+    Prepare,
+    Problem,
+    Serve,
+    Started,
+    Stop,
+    Trained,
+)
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration, Failure
+from modelhopper_contract.records import Configuration, Failure, Retried
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_scheduler.engines.deaths import MOST_AT_A_HOP, Deaths
@@ -134,13 +145,29 @@ class LocalEngine:
         if self._deaths.are_too_many:
             raise self._cannot_go_on(process, f"after {self._deaths.without_progress} deaths without any progress")
         code = process.exit_code()
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         process.stop(0)
-        ended = self._give_up(process, work.configuration, work.hop, code) if work and is_to_blame else None
+        ended = None
+        if work is not None and is_to_blame:
+            ended = self._give_up(process, work.configuration, work.hop, how)
+        elif work is not None:
+            self._write_down(work, how)
         self._start(process.station).send(Serve())
         return ended
 
-    def _give_up(self, process: StationProcess, configuration: int, hop: int, code: int) -> Ended:
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    def _write_down(self, work: Started, how: str) -> None:
+        """Leave in the store what is done again, and why, for whoever asks."""
+        retried = Retried(
+            configuration=work.configuration,
+            action=work.action,
+            hop=work.hop,
+            station=work.station,
+            reason=f"station {work.station} died ({how})",
+        )
+        who = f"station-{work.station:05d}-{self._deaths.count}"
+        self._store.put(self._names.retry(work.configuration, work.hop, who), retried.to_json())
+
+    def _give_up(self, process: StationProcess, configuration: int, hop: int, how: str) -> Ended:
         failure = Failure(
             reason=f"its station died {MOST_AT_A_HOP} times at this hop ({how}); most likely out of memory",
             hop=hop,

@@ -54,7 +54,11 @@ def started(experiment: Experiment, start: Start) -> Configuration:
     Its name depends on nothing but the choice and the space, so that it is the same whenever it is computed again.
     Raises SpecError, as `configurations`.
     """
-    configuration = made(experiment, start.choice, ("search", "space"))
+    try:
+        configuration = made(experiment, start.choice, ("search", "space"))
+    except SpecError as error:
+        number, method = start.configuration, experiment.search.method
+        raise SpecError(f"what `{method}` chose for configuration {number}: {error}", error.path) from error
     origin = start.origin
     is_copy = origin is not None and origin.experiment is None
     return configuration.model_copy(

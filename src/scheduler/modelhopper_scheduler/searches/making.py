@@ -81,8 +81,15 @@ def _objective(specification: Specification, known: Mapping[Split, Sequence[str]
 
 
 def first_turn(specification: Specification, search: Search) -> Turn:
-    """Return the turn with which a search begins."""
-    return next_turn(search, Past(objective(specification), specification.ring.iterations), 0, None)
+    """Return the turn with which a search begins; raise SpecError for one that starts nothing."""
+    turn = next_turn(search, Past(objective(specification), specification.ring.iterations), 0, None)
+    if not turn.starts:
+        raise SpecError(
+            f"`{specification.experiment.search.method}` starts nothing: let `start` give at least one configuration "
+            "when `past.trials` is empty.",
+            ("search", "method"),
+        )
+    return turn
 
 
 def planned(specification: Specification, search: Search | None = None) -> list[Configuration]:

@@ -34,7 +34,9 @@ def trained(job: Job, form: Form | None) -> Display:
         typer.echo(f"Stopped; {_safe(_hops_in(job))}", err=True)
         raise typer.Exit(stopped.exit_code) from None
     except StoreUnavailable as error:
-        safe = _safe(display.progress.hops_done)
+        done = display.progress.hops_done
+        is_told = "run the same command again" in str(error)
+        safe = f"everything up to hop {done:,} is safe." if done and is_told else _safe(done)
         raise StoreUnavailable(f"{error} {safe[0].upper()}{safe[1:]}") from error
     return display
 
@@ -51,7 +53,9 @@ def _hops_in(job: Job) -> int:
     """Return how many hops the store holds: stations do what they began before they stop."""
     from modelhopper.reading import Reader
 
-    return sum(Reader(job.store, job.specification.experiment.name).hops().values())
+    reader = Reader(job.store, job.specification.experiment.name)
+    copied = sum(one.first_hop for one in reader.configurations)  # that went on from a copy did not do those before it
+    return sum(reader.hops().values()) - copied
 
 
 def _safe(hops: int) -> str:

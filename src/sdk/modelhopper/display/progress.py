@@ -102,6 +102,13 @@ class Progress:
         return sum(self.done.values()) - self._copied
 
     @property
+    def hops_before(self) -> int:
+        """Hops of earlier runs."""
+        return sum(self.earlier.done.values()) - sum(
+            one.first_hop for one in self.configurations if one.number in self.earlier.done
+        )
+
+    @property
     def hops(self) -> int:
         """Hops of the whole run, as far as is known: more when a search lets configurations train on.
 
@@ -279,5 +286,6 @@ def _speed_by_clock(progress: Progress, now_s: float) -> float | None:
 
 def _new(progress: Progress) -> tuple[int, float]:
     """Return the hops that were done since the beginning, and their cost."""
-    new = {n: hops - progress.earlier.done.get(n, 0) for n, hops in progress.done.items()}
+    first = {one.number: one.first_hop for one in progress.configurations}
+    new = {n: hops - progress.earlier.done.get(n, first[n]) for n, hops in progress.done.items()}
     return sum(new.values()), sum(hops * progress.costs[n] for n, hops in new.items())

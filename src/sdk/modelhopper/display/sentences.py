@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modelhopper.defaults import DEFAULT_STORE, STORE_VARIABLE
 from modelhopper.display.progress import Progress
 from modelhopper.display.words import count, duration, metric, percent, total
-from modelhopper_contract.searches import Halving, Hyperband, Pbt
+from modelhopper_contract.searches import Asha, Halving, Hyperband, Median, Optuna
 from modelhopper_contract.stores import open_store
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def judged_frame(name: str, rehearsed: Rehearsal, shards: int) -> str:
 def framed(specification: Specification, configurations: int) -> str:
     """Return the frame of a run. Where a search decides by who comes first, nobody knows the hops before."""
     experiment, ring = specification.experiment, specification.ring
+    search = experiment.search
     if not specification.is_judged:
         return frame(experiment.name, configurations, ring.iterations, ring.shards)
-    if isinstance(experiment.search, Hyperband | Halving | Pbt):
+    if isinstance(search, Hyperband | Halving):
         return judged_frame(experiment.name, _rehearsed(specification), ring.shards)
-    number = getattr(experiment.search, "configurations", None)
-    parts = [count(number, "configuration")] if isinstance(number, int) else []
+    parts = [count(search.configurations, "configuration")] if isinstance(search, Asha | Median | Optuna) else []
     parts += [f"up to {count(ring.iterations, 'iteration')}", count(ring.shards, "shard")]
-    return f"{experiment.name}: search {experiment.search.method}, {', '.join(parts)}"
+    return f"{experiment.name}: search {search.method}, {', '.join(parts)}"
 
 
 def headline(job: Job) -> str:
@@ -104,7 +104,7 @@ def summary(progress: Progress) -> str:
         return said
     if progress.is_followed:  # how busy stations were in between looks, nobody knows
         return said
-    before = sum(progress.earlier.done.values())
+    before = progress.hops_before
     which = f", the last {count(progress.hops_done - before, 'hop')}" if before else ""
     took, busy = progress.elapsed_s(progress.last_s), progress.busy_share(progress.last_s)
     return f"{said}{which} in {duration(took)}; stations were busy {percent(busy)} of it"

@@ -19,7 +19,7 @@ from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Ended, Event, Idle, Started
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.record import Record
-from modelhopper_contract.records import Failure
+from modelhopper_contract.records import Failure, Retried
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 
@@ -74,11 +74,13 @@ class Suspects:
         self._store = store
         self._ring = specification.ring
         self._names = Names(specification.experiment.name)
+        self._place = place
         self._name = self._names.suspect(place)
         self._pod = pod
         self._retry = retry
         self._is_there = False
         self._earlier: Suspect | None = None  # what the pod before was killed at, with that kill counted
+        self._has_told = False  # what is done again
         self._first_kills = 0  # at what is begun first, where the pod before said nothing
 
     def look_back(self, station: int, report: Callable[[Event], None]) -> None:
@@ -104,12 +106,29 @@ class Suspects:
             return
         self._store.put(self._name, self._suspect(event).to_json())
         self._is_there = True
+        if not self._has_told:
+            self._tell(event)
 
     def clear(self) -> None:
         """Take back what was written down: it went well, or ended in good order."""
         if self._is_there:
             self._store.delete(self._name)
             self._is_there = False
+
+    def _tell(self, event: Started) -> None:
+        """Leave in the store what this pod begins with: most likely what the one before it was at."""
+        code = self._retry.last_exit_code
+        how = "" if code is None else f" with exit code {code}"
+        retried = Retried(
+            configuration=event.configuration,
+            action=event.action,
+            hop=event.hop,
+            station=event.station,
+            reason=f"the pod before {self._pod} ended{how}",
+        )
+        who = f"{self._place}-{self._retry.count}"
+        self._store.put(self._names.retry(event.configuration, event.hop, who), retried.to_json())
+        self._has_told = True
 
     def _found(self) -> Suspect | None:
         try:
