@@ -133,7 +133,7 @@ def test_data_that_is_not_there_is_asked_for(work: Work, capsys: Said) -> None:
 
 def test_recorded_curves_decide_and_recorded_times_pass(work: Work, capsys: Said) -> None:
     whole_run(open_store("runs"))  # four configurations of which the third fails; a hop trains 2 s
-    search = {"method": "halving", "configurations": 4, "eta": 2, "first": 2, "space": {"batch_size": [4, 8]}}
+    search = {"method": "halving", "configurations": 4, "eta": 2, "first": 2, "space": {"batch_size": [4, 8, 16, 32]}}
     out = said(capsys, work.experiment(search=search, iterations=4), "--stations", "2", "--curves", "runs/iris")
     assert out.splitlines()[1] == (
         "a hop trains 2.0 s (measured: 4 configurations of runs/iris); values are those of runs/iris"

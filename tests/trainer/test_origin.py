@@ -50,7 +50,7 @@ def finished(run: SmallRun) -> MemoryStore:
 @pytest.fixture(scope="module")
 def judged(run: SmallRun) -> SmallRun:
     """The same configurations, begun by a search that decides while it runs: none of them has a checkpoint yet."""
-    search = Asha(space={"batch_size": [4, 5]}, configurations=4)
+    search = Asha(space={"batch_size": [4, 5, 6, 7]}, configurations=4)
     specification = run.specification.model_copy(
         update={"experiment": run.specification.experiment.model_copy(update={"search": search})}
     )

@@ -106,7 +106,7 @@ class Suspects:
             return
         self._store.put(self._name, self._suspect(event).to_json())
         self._is_there = True
-        if not self._has_told:
+        if self._retry.follows_a_kill and not self._has_told:
             self._tell(event)
 
     def clear(self) -> None:
