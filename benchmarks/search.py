@@ -1,7 +1,7 @@
 """What each search reaches for what it spends: random, Hyperband, ASHA and TPE on the digits' CNN. Nothing else should
 run on the machine, though only times would suffer: what is reached and spent is the same.
 
-    python benchmarks/search.py [--iterations 81] [--configurations 81] [--methods random,hyperband] [--write]
+    python benchmarks/search.py [--iterations 27] [--configurations 81] [--methods random,hyperband] [--write]
 
 `--write` puts the table into docs/search.md.
 """
@@ -30,7 +30,7 @@ METHODS = ("random", "hyperband", "asha", "tpe")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--iterations", type=int, default=81)
+    parser.add_argument("--iterations", type=int, default=27)
     parser.add_argument("--configurations", type=int, default=81)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--write", action="store_true")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from modelhopper_contract.errors import ObjectNotFound
+from modelhopper_contract.messages import Started
 from modelhopper_contract.names import Names, token_configuration
-from modelhopper_contract.records import Failure, Outcome
+from modelhopper_contract.records import Failure, Outcome, Retried
 from modelhopper_contract.store import Store
 
 
@@ -27,3 +28,11 @@ def _ended(store: Store, names: Names, number: int) -> Outcome | None:
         return Outcome.from_json(store.get(name), name)
     except ObjectNotFound:
         return None
+
+
+def write_retry(store: Store, names: Names, begun: Started, who: str, reason: str) -> None:
+    """Leave in the store what is done again, and why, for whoever asks. `who`: the station or pod, and which death."""
+    retried = Retried(
+        configuration=begun.configuration, action=begun.action, hop=begun.hop, station=begun.station, reason=reason
+    )
+    store.put(names.retry(begun.configuration, begun.hop, who), retried.to_json())

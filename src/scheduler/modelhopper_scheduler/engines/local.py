@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from modelhopper_contract.ending import give_up
+from modelhopper_contract.ending import give_up, write_retry
 from modelhopper_contract.errors import Cancelled, ExitCode, ModelhopperError, StoreUnavailable, UserError
 from modelhopper_contract.experiment import Devices
 from modelhopper_contract.messages import (
@@ -19,12 +19,11 @@ from modelhopper_contract.messages import (
     Prepare,
     Problem,
     Serve,
-    Started,
     Stop,
     Trained,
 )
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration, Failure, Retried
+from modelhopper_contract.records import Configuration, Failure
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_scheduler.engines.deaths import MOST_AT_A_HOP, Deaths
@@ -151,21 +150,10 @@ class LocalEngine:
         if work is not None and is_to_blame:
             ended = self._give_up(process, work.configuration, work.hop, how)
         elif work is not None:
-            self._write_down(work, how)
+            who = f"station-{work.station:05d}-{self._deaths.count}"
+            write_retry(self._store, self._names, work, who, f"station {work.station} died ({how})")
         self._start(process.station).send(Serve())
         return ended
-
-    def _write_down(self, work: Started, how: str) -> None:
-        """Leave in the store what is done again, and why, for whoever asks."""
-        retried = Retried(
-            configuration=work.configuration,
-            action=work.action,
-            hop=work.hop,
-            station=work.station,
-            reason=f"station {work.station} died ({how})",
-        )
-        who = f"station-{work.station:05d}-{self._deaths.count}"
-        self._store.put(self._names.retry(work.configuration, work.hop, who), retried.to_json())
 
     def _give_up(self, process: StationProcess, configuration: int, hop: int, how: str) -> Ended:
         failure = Failure(

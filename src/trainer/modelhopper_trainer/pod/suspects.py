@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from modelhopper_contract.ending import give_up
+from modelhopper_contract.ending import give_up, write_retry
 from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Ended, Event, Idle, Started
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.record import Record
-from modelhopper_contract.records import Failure, Retried
+from modelhopper_contract.records import Failure
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 
@@ -119,15 +119,8 @@ class Suspects:
         """Leave in the store what this pod begins with: most likely what the one before it was at."""
         code = self._retry.last_exit_code
         how = "" if code is None else f" with exit code {code}"
-        retried = Retried(
-            configuration=event.configuration,
-            action=event.action,
-            hop=event.hop,
-            station=event.station,
-            reason=f"the pod before {self._pod} ended{how}",
-        )
-        who = f"{self._place}-{self._retry.count}"
-        self._store.put(self._names.retry(event.configuration, event.hop, who), retried.to_json())
+        reason = f"the pod before {self._pod} ended{how}"
+        write_retry(self._store, self._names, event, f"{self._place}-{self._retry.count}", reason)
         self._has_told = True
 
     def _found(self) -> Suspect | None:
