@@ -78,10 +78,15 @@ def measured(method, configurations, iterations, store, marks):
     shards = run.reader.specification().shards
     stays = sorted(run.reader.stays(), key=lambda stay: stay.started_s)
     spent = list(accumulate((stay.end_hop - stay.first_hop) / shards for stay in stays))
-    reached = [best_until(run, stays, spent, mark) for mark in [*marks, spent[-1]]]
+    reached = [best_until(run, stays, spent, mark) if mark <= spent[-1] else None for mark in [*marks, spent[-1]]]
     began_s, ended_s = stays[0].started_s, max(stay.started_s + stay.train_s + stay.overhead_s for stay in stays)
     count = len(run.reader.configurations)
-    return [str(count), f"{spent[-1]:,.0f}", *[f"{value:.3f}" for value in reached], f"{ended_s - began_s:.0f} s"]
+    return [
+        str(count),
+        f"{spent[-1]:,.0f}",
+        *["" if value is None else f"{value:.3f}" for value in reached],
+        f"{ended_s - began_s:.0f} s",
+    ]
 
 
 def best_until(run, stays, spent, mark):
@@ -96,7 +101,7 @@ def best_until(run, stays, spent, mark):
         for history in run.reader.histories()
         if history.iteration <= done.get(history.configuration, -1)
     ]
-    return max(found, default=float("nan"))
+    return max(found, default=None)  # nothing was evaluated yet
 
 
 if __name__ == "__main__":
