@@ -162,3 +162,35 @@ def test_an_experiment_with_a_search_says_the_same_as_yaml(work: Work) -> None:
         path = work.folder / f"{kind}.yaml"
         path.write_text(made.to_yaml())
         assert load_experiment(path).search == made.search
+
+
+ONE_AFTER_ANOTHER = """
+import modelhopper as mh
+
+
+class One:
+    rungs = ()
+
+    def __init__(self, setting):
+        self.setting = setting
+
+    def start(self, past):
+        number = len(past.trials) + 1
+        if past.training or number > 2:
+            return []
+        choice = mh.draw(self.setting.space, self.setting.seed, number)
+        return [mh.Start(configuration=number, choice=choice, until=self.setting.iterations, reason="the next one")]
+
+    def judge(self, past):
+        return []
+"""
+
+
+def test_a_search_of_ones_own_that_begins_with_one_configuration_has_all_stations(work: Work) -> None:
+    (work.folder / "own.py").write_text(ONE_AFTER_ANOTHER)
+    value = work.value(name="own", search={"method": "own.py:One", "space": SPACE}, iterations=1)
+    made = Experiment.in_folder(value, work.folder)
+    job = make_ready(made, work.folder, store=MemoryStore())
+    assert (len(job.configurations), job.stations) == (1, 2)
+    run_job(make_ready(made, work.folder, engine="inline", store=(store := MemoryStore())), lambda _: None)
+    assert Run(store, "own").status().finished == 2

@@ -25,6 +25,7 @@ from modelhopper_contract.messages import Event
 from modelhopper_contract.metrics import check_objective
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Configuration, Split
+from modelhopper_contract.searches import Custom
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
@@ -92,7 +93,9 @@ def make_ready(
     stored = begun(specification, opened, extend=extend)
     if stored is not None:
         check_continued(specification, stored, chosen)
-    gpus = station_gpus(experiment.devices, len(chosen))
+    # How many a search of the user's own has at work later on, only it knows.
+    at_work = 2 * specification.shards if isinstance(experiment.search, Custom) else len(chosen)
+    gpus = station_gpus(experiment.devices, max(at_work, len(chosen)))
     all_of_them = list({one.number: one for one in [*chosen, *(stored or ())]}.values())
     return Job(specification, all_of_them, opened, engine, gpus, stored is not None, extend, manifests, note)
 
