@@ -11,6 +11,7 @@ from modelhopper_contract.decisions import read_turns
 from modelhopper_contract.names import Names
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
+from tests.decided import decided
 from tests.e2e.conftest import digests, experiment, write
 from tests.e2e.place import Place
 
@@ -25,15 +26,6 @@ ASHA = {"method": "asha", "configurations": 4, "eta": 3, "parallel": 2, "space":
 
 def searched(name: str, search: dict[str, Any]) -> dict[str, Any]:
     return experiment(name, search=search, iterations=3)
-
-
-def decided(store: Store, name: str) -> dict[int, list[bytes]]:
-    """Return what was decided about each configuration, in order."""
-    found: dict[int, list[bytes]] = {}
-    for turn in read_turns(store, Names(name)):
-        for decision in turn.decisions:
-            found.setdefault(decision.configuration, []).append(decision.to_json())
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -8,48 +8,16 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from modelhopper_contract.checkpoint import to_bytes
-from modelhopper_contract.errors import StoreUnavailable
 from modelhopper_contract.messages import Built, Event
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.records import Configuration, Failure, HopRecord, ShardMetrics, Split, Stay, Token
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
-from modelhopper_contract.store import Entry, Store
+from modelhopper_contract.store import Store
 from modelhopper_contract.tokens import held
 from modelhopper_trainer.publishing import Publisher
 
 Curve = Callable[[int, int], float | None]  # the objective of a configuration at an iteration; None: it fails before
-
-
-@dataclass
-class Mortal:
-    """A store seen by a process that is killed before its `left`-th change: nothing it does after that arrives."""
-
-    store: Store
-    left: int
-
-    @property
-    def url(self) -> str:
-        return self.store.url
-
-    def get(self, name: str) -> bytes:
-        return self.store.get(name)
-
-    def put(self, name: str, data: bytes) -> None:
-        self._live()
-        self.store.put(name, data)
-
-    def list(self, prefix: str) -> list[Entry]:
-        return self.store.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self._live()
-        self.store.delete(name)
-
-    def _live(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise StoreUnavailable("killed")
 
 
 @dataclass

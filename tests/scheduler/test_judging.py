@@ -23,8 +23,10 @@ from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler.conduct import conduct
 from modelhopper_scheduler.judging import Judge, judge_of
 from modelhopper_scheduler.searches.making import planned, search_of
-from tests.scheduler.fake_stations import FakeStations, Mortal
+from tests.decided import decided
+from tests.scheduler.fake_stations import FakeStations
 from tests.scheduler.planned import specification as plan
+from tests.trainer.small_run import Mortal
 
 NAMES = Names("planned")
 RATES = {"model": ["small"], "optimizer": [{"name": "SGD", "learning_rate": {"log": [1e-4, 1.0]}}]}
@@ -73,15 +75,6 @@ def nobody_listens(_: Event) -> None:
     return None
 
 
-def decisions(store: Store) -> dict[int, list[str]]:
-    """Return what was decided about each configuration, in order."""
-    found: dict[int, list[str]] = {}
-    for turn in read_turns(store, NAMES):
-        for one in turn.decisions:
-            found.setdefault(one.configuration, []).append(one.to_json().decode())
-    return found
-
-
 def results(store: Store) -> dict[str, bytes]:
     parts = (NAMES.outcomes(), NAMES.configurations(), NAMES.histories(), NAMES.checkpoints())
     return {entry.name: store.get(entry.name) for part in parts for entry in store.list(part)}
@@ -127,7 +120,7 @@ def test_whoever_is_stopped_has_trained_no_further_and_keeps_its_checkpoint(kind
 def test_a_synchronous_search_decides_the_same_in_any_order_of_arrival(kind: str, seed: int, stations: int) -> None:
     spec, first, other = specification(kind), undisturbed(kind), MemoryStore()
     run(spec, other, stations=stations, seed=seed)
-    assert decisions(other) == decisions(first)
+    assert decided(other, "planned") == decided(first, "planned")
     assert results(other) == results(first)
 
 
@@ -142,7 +135,7 @@ def test_a_killed_search_goes_on_to_the_same_decisions(kind: str, kills: list[in
         except StoreUnavailable:
             continue
     run(spec, other, stations=2)
-    assert decisions(other) == decisions(first)
+    assert decided(other, "planned") == decided(first, "planned")
     assert results(other) == results(first)
 
 

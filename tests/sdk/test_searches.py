@@ -18,6 +18,7 @@ from modelhopper_contract.messages import Event, Trained
 from modelhopper_contract.names import Names
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores.memory import MemoryStore
+from tests.decided import decided
 from tests.sdk.conftest import Work
 
 SPACE = {"optimizer": [{"name": "Adam", "learning_rate": {"log": [0.001, 0.3]}}], "batch_size": [8, 16]}
@@ -57,15 +58,6 @@ def results(store: Store, name: str) -> dict[str, bytes]:
     names = Names(name)
     parts = (names.outcomes(), names.histories(), names.checkpoints())
     return {entry.name: store.get(entry.name) for part in parts for entry in store.list(part)}
-
-
-def decided(store: Store, name: str) -> dict[int, list[bytes]]:
-    """Return what was decided about each configuration, in order."""
-    found: dict[int, list[bytes]] = {}
-    for turn in read_turns(store, Names(name)):
-        for decision in turn.decisions:
-            found.setdefault(decision.configuration, []).append(decision.to_json())
-    return found
 
 
 @pytest.mark.parametrize("kind", SEARCHES)

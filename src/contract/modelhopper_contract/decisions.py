@@ -33,6 +33,11 @@ class Start(Record):
     offset: int | None = None  # the shard of hop 0, where it is not free
     memo: dict[str, Any] = Field(default={})  # what the search itself needs to know again
 
+    @property
+    def first_hop(self) -> int:
+        """The first hop of its own: one that goes on from a copy of another of the same run begins where that was."""
+        return self.origin.hop if self.origin is not None and self.origin.experiment is None else 0
+
 
 class GoOn(Record):
     """A configuration that waits at a rung trains on."""

@@ -14,6 +14,7 @@ from modelhopper_contract.errors import ObjectNotFound, StoreUnavailable
 from modelhopper_contract.messages import Decided, Ended, Evaluated, Event
 from modelhopper_contract.metrics import Metric
 from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.progress import newest_checkpoints
 from modelhopper_contract.records import Configuration, History, Outcome
 from modelhopper_contract.searches import Custom
 from modelhopper_contract.specification import Specification
@@ -180,15 +181,17 @@ class Judge:
         oldest = min([*copied, *waited], default=specification.ring.hops)
         results = {(one.number, one.until * shards) for one in trials if one.state in ("stopped", "finished")}
         ended = {one.number for one in trials if one.state not in ("training", "waiting")}
-        for entry in self._store.list(self._names.checkpoints()):
-            number, hop = checkpoint_number(entry.name)
+        there = [entry.name for entry in self._store.list(self._names.checkpoints())]
+        newest = newest_checkpoints(there)
+        for name in there:
+            number, hop = checkpoint_number(name)
             is_old = 0 < hop < oldest and hop % shards == 0 and hop // shards in rungs
             is_result = (number, hop) in results or (self._stops_early and number in ended)
-            if is_old and not is_result and self._is_past(number, hop):
-                self._store.delete(entry.name)
+            if is_old and not is_result and newest[number] > hop:
+                self._store.delete(name)
 
     def _is_past(self, number: int, hop: int) -> bool:
-        """Say whether a configuration has a checkpoint after this one, and so needs this one no more."""
+        """Say whether a configuration has a checkpoint after this one."""
         found = self._store.list(self._names.checkpoints(number))
         return any(checkpoint_number(entry.name)[1] > hop for entry in found)
 
@@ -226,8 +229,7 @@ class Judge:
         """
         if self._stops_early and trial.until >= self._specification.ring.iterations:
             return None  # the outcome comes next, and says which iteration counts
-        origin, shards = trial.start.origin, self._specification.shards
-        first = 0 if origin is None or origin.experiment is not None else origin.hop // shards
+        first = trial.start.first_hop // self._specification.shards
         due = [at for at in self._specification.ring.evaluated_iterations() if first < at <= trial.until]
         if not all(self._names.history(trial.number, at) in listed for at in due):
             return None

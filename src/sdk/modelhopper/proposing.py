@@ -24,8 +24,7 @@ from modelhopper_contract.submission import Bundle, Submission
 from modelhopper_scheduler.forecast import Forecast, Workload, choose, forecasts
 from modelhopper_scheduler.render import staging, workflows
 from modelhopper_scheduler.render.plan import Expected, Plan, Windows
-from modelhopper_scheduler.searches.making import objective, search_of
-from modelhopper_scheduler.searches.rehearsal import Rehearsal, rehearse
+from modelhopper_scheduler.searches.rehearsal import Rehearsal, rehearsed
 from modelhopper_scheduler.searches.search import Search
 
 
@@ -110,10 +109,10 @@ def proposal(
     `search`: the one that judges, where the files that it is made from are not at the submission's own folder.
     """
     specification, first = submission.specification, len(submission.configurations)
-    rehearsed = _rehearsed(specification, search)
-    expected = None if rehearsed is None else _expected(rehearsed, first, specification.shards)
-    count = first if rehearsed is None else rehearsed.configurations
-    pods, ring = cluster.stations or specification.shards, _usual(specification.ring, rehearsed)
+    rehearsal = rehearsed(specification, search)
+    expected = None if rehearsal is None else _expected(rehearsal, first, specification.shards)
+    count = first if rehearsal is None else rehearsal.configurations
+    pods, ring = cluster.stations or specification.shards, _usual(specification.ring, rehearsal)
 
     def plan(shape: str, convoy: int, stations: int) -> Plan:
         return Plan(
@@ -137,7 +136,7 @@ def proposal(
     found = forecasts(workload, cluster.convoy, divide)
     best = choose(found, cluster.shape)
     made = plan(cluster.shape or best.shape, best.convoy, pods)
-    return Proposal(cluster, specification, made, found, best, contents, origin, rehearsed)
+    return Proposal(cluster, specification, made, found, best, contents, origin, rehearsal)
 
 
 def stage(experiment: Experiment, folder: Path, cluster: Cluster) -> list[dict[str, Any]]:
@@ -154,13 +153,6 @@ def stage(experiment: Experiment, folder: Path, cluster: Cluster) -> list[dict[s
                 f"`modelhopper copy {url} s3://bucket/prefix`, and give that address in the experiment."
             )
     return staging(cluster, specified(experiment, folder).manifests, urls)  # type: ignore[arg-type]
-
-
-def _rehearsed(specification: Specification, search: Search | None) -> Rehearsal | None:
-    search = search or search_of(specification)
-    if search is None:
-        return None
-    return rehearse(search, objective(specification), specification.ring.iterations, specification.shards)
 
 
 def _expected(rehearsed: Rehearsal, first: int, shards: int) -> Expected:

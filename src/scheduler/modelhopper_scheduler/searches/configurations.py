@@ -59,14 +59,12 @@ def started(experiment: Experiment, start: Start) -> Configuration:
     except SpecError as error:
         number, method = start.configuration, experiment.search.method
         raise SpecError(f"what `{method}` chose for configuration {number}: {error}", error.path) from error
-    origin = start.origin
-    is_copy = origin is not None and origin.experiment is None
     return configuration.model_copy(
         update={
             "number": start.configuration,
             "name": choice_label(start.choice, getattr(experiment.search, "space", {})) or configuration.model,
-            "origin": origin,
-            "first_hop": origin.hop if origin is not None and is_copy else 0,
+            "origin": start.origin,
+            "first_hop": start.first_hop,
         }
     )
 

@@ -114,8 +114,7 @@ class Pbt:
 
     def _begins(self, trial: Trial) -> int:
         """Return the iteration at which a trial was copied; 0 for one of the first generation."""
-        origin = trial.start.origin
-        return 0 if origin is None or origin.experiment is not None else origin.hop // self._setting.shards
+        return trial.start.first_hop // self._setting.shards
 
     def _judged(self, past: Past) -> int | None:
         """Return the rung that the members that train have left behind."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from modelhopper_contract.decisions import Start, Turn
 from modelhopper_contract.metrics import Metric
+from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.searches.checking import Checked
+from modelhopper_scheduler.searches.making import objective, search_of
 from modelhopper_scheduler.searches.search import Search
 from modelhopper_scheduler.simulation.curves import Modelled
-from modelhopper_scheduler.simulation.play import Play, Rung, first_hop, longest, model_iterations, rungs
+from modelhopper_scheduler.simulation.play import Play, Rung, longest, model_iterations, rungs
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,17 @@ class Rehearsal:
     rungs: tuple[Rung, ...]  # where configurations arrive, and how many
     is_counted: bool  # False: how many configurations there are depends on values or on who comes first
     is_exact: bool  # False: how many go on does, so other runs come out near it
+
+
+def rehearsed(specification: Specification, search: Search | None = None) -> Rehearsal | None:
+    """Return what the search that judges a run costs; None where none does.
+
+    `search`: that one, where it is not to be made from the specification.
+    """
+    search = search or search_of(specification)
+    if search is None:
+        return None
+    return rehearse(search, objective(specification), specification.ring.iterations, specification.shards)
 
 
 def rehearse(search: Search, metric: Metric, iterations: int, shards: int = 1) -> Rehearsal:
@@ -51,7 +64,7 @@ def _played(search: Search, metric: Metric, iterations: int, shards: int, *, see
             if decision.kind == "stop":
                 continue
             number = decision.configuration
-            done = first_hop(decision) // shards if isinstance(decision, Start) else reached[number]
+            done = decision.first_hop // shards if isinstance(decision, Start) else reached[number]
             heapq.heappush(due, (now + decision.until - done, order * number, number))
             reached[number] = decision.until
 

@@ -17,7 +17,7 @@ from modelhopper_scheduler.offsets import later_offset, offsets
 from modelhopper_scheduler.searches.search import Past, Search
 from modelhopper_scheduler.simulation.curves import Curves
 from modelhopper_scheduler.simulation.floor import Floor, Job, busy_shares
-from modelhopper_scheduler.simulation.play import Play, Rung, first_hop, model_iterations, rungs
+from modelhopper_scheduler.simulation.play import Play, Rung, model_iterations, rungs
 
 _PARTS = 10  # of a run's time, for how busy stations are over it
 
@@ -161,7 +161,7 @@ class _Run:
         offset = dealt if start.offset is None else start.offset
         if self._conditions.jitter:
             draws = Random(f"{self._conditions.seed} {number}")
-        traveller = _Traveller(number, offset, first_hop(start), start.until, self._hop_s(number), draws)
+        traveller = _Traveller(number, offset, start.first_hop, start.until, self._hop_s(number), draws)
         self._travellers[number] = traveller
         if not self._begun:
             self._begun.add(start.group)

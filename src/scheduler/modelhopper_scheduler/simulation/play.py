@@ -93,14 +93,9 @@ class Together:
         return []
 
 
-def first_hop(start: Start) -> int:
-    """Return the first hop of a configuration's own: it may go on from a copy of another of the same run."""
-    return start.origin.hop if start.origin is not None and start.origin.experiment is None else 0
-
-
 def model_iterations(past: Past, shards: int) -> int:
     """Return the iterations that all configurations trained together, what was copied not counted again."""
-    return sum(_reached(trial) - first_hop(trial.start) // shards for trial in past.trials if trial.values)
+    return sum(_reached(trial) - trial.start.first_hop // shards for trial in past.trials if trial.values)
 
 
 def longest(past: Past) -> int:

@@ -53,18 +53,17 @@ def _begun(experiment: Experiment, document: Document) -> list[str]:
     from modelhopper.command.listing import listing
     from modelhopper.display.sentences import judged_frame
     from modelhopper.specify import specify
-    from modelhopper_scheduler.searches.making import objective, planned, search_of
-    from modelhopper_scheduler.searches.rehearsal import rehearse
+    from modelhopper_scheduler.searches.making import planned, search_of
+    from modelhopper_scheduler.searches.rehearsal import rehearsed
 
     specification = specify(experiment, document.folder)
     search = search_of(specification)
-    assert search is not None  # noqa: S101 -- for the type; it is no static search
-    first = planned(specification, search)
-    rehearsed = rehearse(search, objective(specification), specification.ring.iterations, specification.shards)
-    later = rehearsed.configurations - len(first)
-    about = "" if rehearsed.is_counted else "about "
+    first, rehearsal = planned(specification, search), rehearsed(specification, search)
+    assert rehearsal is not None  # noqa: S101 -- for the type; it is no static search
+    later = rehearsal.configurations - len(first)
+    about = "" if rehearsal.is_counted else "about "
     follow = [f"{about}{later} more follow, as the search decides"] if later > 0 else []
-    return [listing(first), "", *follow, judged_frame(experiment.name, rehearsed, specification.shards)]
+    return [listing(first), "", *follow, judged_frame(experiment.name, rehearsal, specification.shards)]
 
 
 def run(

@@ -125,9 +125,8 @@ def target(store: str, name: str) -> str:
 
 
 def _rehearsed(specification: Specification) -> Rehearsal:
-    from modelhopper_scheduler.searches.making import objective, search_of
-    from modelhopper_scheduler.searches.rehearsal import rehearse
+    from modelhopper_scheduler.searches.rehearsal import rehearsed
 
-    search, ring = search_of(specification), specification.ring
-    assert search is not None  # noqa: S101 -- for the type; it is no static search
-    return rehearse(search, objective(specification), ring.iterations, ring.shards)
+    found = rehearsed(specification)
+    assert found is not None  # noqa: S101 -- for the type; it is no static search
+    return found

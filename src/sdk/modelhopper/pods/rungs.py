@@ -17,7 +17,6 @@ from modelhopper_contract.progress import Progress, newest_checkpoints
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.ring import Ring
 from modelhopper_scheduler.render.plan import AT_A_RUNG
-from modelhopper_scheduler.simulation.play import first_hop
 
 
 class RungChain(Chain):
@@ -50,7 +49,7 @@ class Budget:
 def due_departures(names: Names, turns: Sequence[Turn], progress: Progress) -> list[Departure]:
     """Return who is on its way to a rung, as the store has it: all who may train on, or are not evaluated there."""
     newest = newest_checkpoints(progress.checkpoints)
-    starts = {start.configuration: first_hop(start) for turn in turns for start in turn.starts}
+    starts = {start.configuration: start.first_hop for turn in turns for start in turn.starts}
     return [
         Departure(number, newest.get(number, starts[number]), until)
         for number, until in limits(turns).items()
@@ -128,7 +127,7 @@ def _departures(turns: Iterable[Turn], ring: Ring) -> Iterator[list[Departure]]:
         for decision in turn.decisions:
             number = decision.configuration
             if isinstance(decision, Start):
-                found.append(Departure(number, first_hop(decision), decision.until))
+                found.append(Departure(number, decision.first_hop, decision.until))
             if isinstance(decision, GoOn):
                 found.append(Departure(number, known[number] * ring.shards, decision.until))
             if isinstance(decision, Start | GoOn):
