@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from modelhopper_contract.errors import DataError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_trainer.packing import describe, pack, scatter
+from modelhopper_trainer.packing.draws import Dealer, in_order
 from tests.trainer.packed import column, files, folder, numbered
 
 ROWS = st.integers(1, 200)
@@ -54,9 +55,22 @@ def test_the_size_of_batches_changes_nothing(rows: int, shards: int, seed: int, 
 
 def test_the_memory_allowed_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = pack(numbered(1000), tmp_path / "roomy", shards=3)
-    monkeypatch.setattr(scatter, "BUCKET_BYTES", 256)
+    for name, size_bytes in (("BUCKET_BYTES", 256), ("WAITING_BYTES", 700), ("BLOCK_BYTES", 64)):
+        monkeypatch.setattr(scatter, name, size_bytes)
     tight = pack(numbered(1000), tmp_path / "tight", shards=3, batch_rows=10)
     assert tight.digest() == roomy.digest()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1))
+def test_equal_keys_keep_their_rows_in_order(drawn: list[int]) -> None:
+    assert in_order(np.array(drawn, np.uint64)).tolist() == sorted(range(len(drawn)), key=drawn.__getitem__)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 64])
+def test_a_row_is_dealt_the_same_whatever_is_asked_for_at_a_time(shards: int) -> None:
+    at_once, in_pieces = Dealer(1, shards).deal(1000), Dealer(1, shards)
+    assert np.concatenate([in_pieces.deal(rows) for rows in (1, 99, 0, 400, 500)]).tolist() == at_once.tolist()
+    assert np.ptp(np.bincount(at_once)) <= 1
 
 
 def test_another_seed_scatters_otherwise_and_the_same_seed_the_same(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from modelhopper_contract.errors import DataError
 from modelhopper_contract.manifest import Manifest, Output
 from modelhopper_trainer.packing import describe, labels, outputs, pack
+from modelhopper_trainer.packing.tables import TableChunk
 from modelhopper_trainer.shards import open_data
 from tests.trainer.packed import Array, column, folder
 
@@ -205,3 +206,14 @@ def test_measured_numbers_taken_as_classes_are_pointed_out(tmp_path: Path) -> No
     counted = pack((x, np.array([0.0, 1.0, 2.0])), tmp_path / "counted", shards=1)
     assert "to keep it a number, pack with kind `number`" in describe(measured)
     assert "to keep it a number" not in describe(counted)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int64", "uint64"])
+@given(st.data())
+def test_integers_are_classes_wherever_their_range_lies(kind: str, data: Any) -> None:
+    limits = np.iinfo(kind)
+    begin = data.draw(st.sampled_from([int(limits.min), 0, int(limits.max) - 100]))
+    drawn = data.draw(st.lists(st.integers(begin, min(begin + 100, int(limits.max))), min_size=1, max_size=50))
+    values, indices = TableChunk(pa.array(drawn, kind), (), untyped=False).distinct()
+    assert [values[index] for index in indices] == drawn
+    assert len(set(values)) == len(values)

@@ -144,5 +144,5 @@ def test_memory_stays_far_below_the_data(suffix: str, tmp_path: Path) -> None:
     generate(tmp_path / f"rows.{suffix}", 320 * MIB)
     arguments = [sys.executable, "-c", MEASURE, str(tmp_path / f"rows.{suffix}"), str(tmp_path / "out")]
     done = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=240)
-    # About 140 MiB whatever the size of the data: a batch, a bucket, and pyarrow's own buffers.
-    assert int(done.stdout) < 200 * MIB
+    # About 200 MiB whatever the size of the data: rows that wait, a bucket for each writer, and pyarrow's own buffers.
+    assert int(done.stdout) < 300 * MIB

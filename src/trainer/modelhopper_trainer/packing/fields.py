@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from modelhopper_contract.manifest import Input, Output
 from modelhopper_trainer.packing.columns import Array, BadValue, Batch, Chunk, Source
 from modelhopper_trainer.packing.labels import Classes
 from modelhopper_trainer.packing.numbers import FLOAT32, UINT8, stored, stored_dtype
-from modelhopper_trainer.packing.scatter import Layout
+from modelhopper_trainer.packing.scatter import BLOCK_BYTES, Layout
 from modelhopper_trainer.packing.selection import Selection
 
 Kind = Literal["classes", "encoded", "number"]
@@ -32,10 +33,13 @@ class Field:
     stacked: bool = False  # several columns side by side, or one as a row of one
     classes: Classes | None = None
 
-    def values(self, batch: Batch, source: Source, offset: int) -> Array:
-        """Return the stored values of a batch that begins at row `offset`."""
+    def store(self, out: Array, batch: Batch, source: Source, offset: int) -> None:
+        """Put the stored values of a batch that begins at row `offset` into an array, shape (rows, *shape)."""
         parts = [self._part(column, batch[column], source, offset) for column in self.columns]
-        return np.stack(parts, axis=1) if self.stacked else parts[0].reshape(-1, *self.layout.shape)
+        if self.stacked:
+            _stack(parts, out)
+        else:
+            out[...] = parts[0].reshape(out.shape)
 
     def _part(self, column: str, chunk: Chunk, source: Source, offset: int) -> Array:
         try:
@@ -98,14 +102,32 @@ def manifest_output(field: Field, kinds: Mapping[str, Kind]) -> Output:
     )
 
 
-def read_fields(source: Source, fields: Sequence[Field], batch_rows: int) -> Iterator[Mapping[str, Array]]:
-    """Give the stored values of all fields, batch by batch, in the source's order of rows."""
+@dataclass(frozen=True)
+class Rows:
+    """Neighbouring rows of a source, to be put where they are wanted."""
+
+    batch: Batch
+    fields: Sequence[Field]
+    source: Source
+    offset: int  # of the first row, from the source's beginning
+
+    def __len__(self) -> int:
+        return len(self.batch[self.fields[0].columns[0]])
+
+    def fill(self, records: Array) -> None:
+        """Put the stored values into as many records as there are rows, each field into `f` and its number."""
+        for number, field in enumerate(self.fields):
+            field.store(records[f"f{number}"], self.batch, self.source, self.offset)
+
+
+def read_fields(source: Source, fields: Sequence[Field], batch_rows: int) -> Iterator[Rows]:
+    """Give the rows of all fields, batch by batch, in the source's order of rows."""
     row_bytes = sum(_row_bytes(field.layout) for field in fields)
-    names = columns_of(fields)
+    rows = max(1, min(batch_rows, BATCH_BYTES // row_bytes))
     offset = 0
-    for batch in source.read(names, max(1, min(batch_rows, BATCH_BYTES // row_bytes))):
-        yield {field.name: field.values(batch, source, offset) for field in fields}
-        offset += len(batch[names[0]])
+    for batch in _ahead(source.read(columns_of(fields), rows)):
+        yield (found := Rows(batch, fields, source, offset))
+        offset += len(found)
 
 
 def columns_of(fields: Sequence[Field | Selection]) -> list[str]:
@@ -116,6 +138,25 @@ def columns_of(fields: Sequence[Field | Selection]) -> list[str]:
 def changed(source: Source) -> DataError:
     """Return the error for a source that is not the same at the second reading."""
     return DataError(f"{source.name} was changed while it was packed. Pack it again when it is complete.")
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Give all batches; while one is used, another thread reads the next."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
+
+
+def _stack(columns: Sequence[Array], out: Array) -> None:
+    """Put columns side by side, by blocks of rows that stay in the processor's cache."""
+    rows = max(1, BLOCK_BYTES // (columns[0].itemsize * len(columns)))
+    block = np.empty((len(columns), min(rows, len(out))), columns[0].dtype)
+    for start in range(0, len(out), rows):
+        count = min(rows, len(out) - start)
+        np.stack([column[start : start + count] for column in columns], out=block[:, :count])
+        out[start : start + count] = block[:, :count].T
 
 
 def _number_field(source: Source, selection: Selection, use: str, advice: str) -> Field:

@@ -26,19 +26,22 @@ def stored_dtype(dtype: np.dtype[Any] | None) -> np.dtype[Any] | None:
 
 
 def stored(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Return numbers as they are on disk; raise BadValue for the first that does not fit, NaN and infinity included."""
+    """Return numbers as they are on disk, not copied where they are so already.
+
+    Raises BadValue for the first that does not fit, NaN and infinity included.
+    """
     if dtype == FLOAT32:
         return _floats(values)
     if values.dtype != np.bool_ and not np.can_cast(values.dtype, dtype):
         _refuse_misfit(values, dtype)
-    return values.astype(dtype)
+    return values.astype(dtype, copy=False)
 
 
 def _floats(values: Array) -> Array:
     # Integers go through float64 because a CSV file's do: the same number gives the same bytes from every source.
     exact = values if values.dtype.kind == "f" else values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        floats = exact.astype(FLOAT32)
+        floats = exact.astype(FLOAT32, copy=False)
     finite = np.isfinite(floats)
     if not finite.all():
         row, value = _first(~finite, values)

@@ -21,6 +21,7 @@ from modelhopper_trainer.packing.labels import moment
 # A whole line must fit a block; 2 MiB hold a line of 200,000 numbers.
 CSV_BLOCK_BYTES = 2 << 20
 PARQUET_BUFFER_BYTES = 256 << 10  # for each column
+_NEAR = 1 << 16  # integers within this range are counted, which is faster than looking each up
 
 
 def csv_source(paths: Sequence[Path], name: str) -> Source:
@@ -92,10 +93,27 @@ class TableChunk:
         array = self.array
         if pa.types.is_dictionary(array.type):
             array = array.cast(array.type.value_type)
+        if pa.types.is_integer(array.type) and not array.null_count and len(array):
+            found = _distinct_integers(array.to_numpy())
+            if found is not None:
+                return found
         coded = array.dictionary_encode(null_encoding="mask")
         values = _python_values(coded.dictionary)
         indices = coded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
         return [*values, None], indices
+
+
+def _distinct_integers(values: Array) -> tuple[list[object], Array] | None:
+    """Return distinct values and the index of each row's, by counting; None where the numbers are far apart."""
+    low, high = int(values.min()), int(values.max())
+    if high - low >= _NEAR:
+        return None
+    # Modulo 2**64, so that no difference is too large for the type.
+    places = values.astype(np.uint64) - np.uint64(low % (1 << 64))
+    members = np.flatnonzero(np.bincount(places.astype(np.int64), minlength=high - low + 1))
+    index = np.zeros(high - low + 1, np.int64)
+    index[members] = np.arange(len(members))
+    return [low + member for member in members.tolist()], index[places]
 
 
 def _reader(
