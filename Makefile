@@ -25,9 +25,10 @@ BIN := $(VENV)/bin
 TOOLS := .tools/bin
 # Named after the extras: the two TensorFlow builds share files, so a change of build starts a new environment.
 STAMP := $(VENV)/made-with-$(EXTRAS)
+RIVALS := $(VENV)/made-with-$(EXTRAS)-and-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help environment iris test check format golden minio helm bench images kind-up kind-down clean
+.PHONY: help environment iris test check format golden minio helm bench bench-gpu images kind-up kind-down clean
 
 help:  ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +39,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON, as in make environment PYTHON=python3.12")'
 	@echo "Making $(VENV) with $(EXTRAS); the first time downloads TensorFlow, about 600 MB"
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV) || { echo "The venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),cluster,search,test,dev,examples,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),cluster,search,test,dev,examples]'
 	@touch $@
 
 iris: environment  ## Train twelve configurations on the iris data: the shortest whole run
@@ -81,8 +82,16 @@ $(TOOLS)/helm:
 	@echo "Building Helm ($(HELM_VERSION)); the first time takes a minute or two"
 	@GOBIN='$(CURDIR)/$(TOOLS)' go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION) 2>.tools/helm.log || { cat .tools/helm.log; exit 1; }
 
-bench: environment  ## Measure; the numbers in the documentation come from here
+bench: $(RIVALS)  ## Measure against Keras, Ray Tune and others; ARGS='--only iris,hop --write'
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Ray is only for this, so that the environment of every day does without.
+$(RIVALS): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),bench]'
+	@touch $@
+
+bench-gpu: environment  ## Measure on a GPU, with EXTRAS=gpu; says why where it cannot
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 # buildah keeps no layers unless told to.
 IMAGE_FLAGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(if $(filter buildah,$(ENGINE)),--layers) $(BUILD_FLAGS)

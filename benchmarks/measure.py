@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,12 +49,21 @@ def in_child(module, *arguments):
 def machine():
     """Return what the figures depend on, as rows of (what, value)."""
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), "unknown")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow-cpu", "keras", "numpy", "modelhopper"))
+    packages = ", ".join(f"{name} {version(name)}" for name in (tensorflow(), "keras", "numpy", "modelhopper"))
     return [
         ("processor", f"{model}, {len(os.sched_getaffinity(0))} cores"),
         ("system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
         ("packages", packages),
     ]
+
+
+def tensorflow():
+    """Return the name of the package that TensorFlow is installed from."""
+    try:
+        version("tensorflow-cpu")
+    except PackageNotFoundError:
+        return "tensorflow"
+    return "tensorflow-cpu"
 
 
 def _cpuinfo():

@@ -19,15 +19,15 @@ def table_mlp():
     )
 
 
-def image_cnn():
-    """A small convolutional network for 32x32x3 images."""
+def image_cnn(filters=(16, 32)):
+    """A small convolutional network for 32x32x3 images, halved after each of its convolutions."""
+    halved = [
+        layer for count in filters for layer in (layers.Conv2D(count, 3, activation="relu"), layers.MaxPooling2D())
+    ]
     return keras.Sequential(
         [
             keras.Input((32, 32, 3)),
-            layers.Conv2D(16, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(),
+            *halved,
             layers.Flatten(),
             layers.Dense(64, activation="relu"),
             layers.Dense(10, "softmax"),
@@ -39,4 +39,11 @@ def megabyte_mlp():
     """263,663 numbers, 1.05 MB of weights."""
     return keras.Sequential(
         [keras.Input((4,)), layers.Dense(511, "relu"), layers.Dense(507), layers.Dense(3, "softmax")]
+    )
+
+
+def square_mlp(units=1576):
+    """Two hidden layers of so many units over 4 columns: about 4 * units ** 2 bytes of weights."""
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Dense(units, "relu"), layers.Dense(units, "relu"), layers.Dense(3, "softmax")]
     )

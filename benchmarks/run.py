@@ -1,99 +1,60 @@
-"""Runs all benchmarks and prints a table in Markdown: `make bench`. Nothing else should run on the machine.
+"""Runs the benchmarks one after another and shows their targets in one table: `make bench`.
 
-python benchmarks/run.py [--repeats N] [--write]     --write puts the table into docs/benchmarks.md
+    python benchmarks/run.py [--only iris,hop] [--repeats N] [--write]
+
+Each runs in processes of its own. --write puts what it found into docs/benchmarks.md as soon as it is there; what does
+not run keeps its figures there. Nothing else should run on the machine.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from measure import ROOT, command, in_child, interleaved, machine
+from measure import ROOT
+from page import ORDER, line, loaded, table
 
-MARKER = "<!-- figures: written by `make bench`, from here to the end -->"
+USUAL = tuple(name for name in ORDER if name != "settings")  # which takes long, and changes seldom
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
-    rows = [
-        iris(given.repeats),
-        *[subepoch(*each) for each in SUBEPOCHS],
-        scaling(max(given.repeats, 5)),
-        overhead(given.repeats),
-    ]
-    table = [
-        "| work | modelhopper | plain Keras or the other side | ratio | target |",
-        "|---|---|---|---|---|",
-        *[f"| {' | '.join(row)} |" for row in rows],
-    ]
-    text = "\n".join(
-        [*table, "", "| machine | |", "|---|---|", *[f"| {what} | {value} |" for what, value in machine()]]
-    )
-    print(text)
-    if given.write:
-        path = ROOT / "docs/benchmarks.md"
-        head = path.read_text().partition(MARKER)[0]
-        path.write_text(f"{head}{MARKER}\n\n{text}\n")
-
-
-def iris(repeats):
-    """Cold, whole processes: start, import, build, train, evaluate, write."""
-    example = ROOT / "examples/iris"
-    command(sys.executable, example / "prepare.py")
+    given = parse()
+    rows, failed = [], []
     with tempfile.TemporaryDirectory() as folder:
-        runs = iter(range(1000))
-
-        def ours():
-            store = Path(folder, str(next(runs)))
-            command(Path(sys.executable).parent / "modelhopper", "run", example / "experiment.yaml", "--store", store)
-
-        def keras():
-            command(sys.executable, ROOT / "benchmarks/iris_sequential.py")
-
-        best = interleaved(repeats, ours=ours, keras=keras)
-    work = "iris, 12 configurations x 10 iterations, cold, whole process"
-    return (
-        work,
-        f"{best['ours']:.2f} s",
-        f"{best['keras']:.2f} s",
-        f"{best['ours'] / best['keras']:.2f}",
-        "at most 0.35",
-    )
+        for name in given.only:
+            path = Path(folder, f"{name}.json")
+            if run(name, path, given):
+                rows += [line("", row) for row in loaded(path).rows]
+            else:
+                failed.append(name)
+    print(table(rows))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-SUBEPOCHS = [
-    ("iris_mlp", "warm pass over 30 rows, iris MLP, batch 4", "at least 20x"),
-    ("table_mlp", "warm pass over 12,500 rows x 28, MLP of 50,689 parameters, batch 32", "at least 1.5x"),
-    ("image_cnn", "warm pass over 2,500 images 32x32x3, small CNN, batch 32", "at least 1.5x"),
-]
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", type=lambda text: text.split(","), default=USUAL, help=f"of {', '.join(ORDER)}")
+    parser.add_argument("--repeats", type=int, help="turns of each measurement, instead of each benchmark's own number")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
+    given = parser.parse_args()
+    if unknown := set(given.only) - set(ORDER):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ORDER)}")
+    return given
 
 
-def subepoch(name, work, target):
-    """One thread each, shortest of several in turns."""
-    best = in_child("subepoch", name)
-    ratio = best["keras"] / best["ours"]
-    return work, f"{best['ours'] * 1e3:.1f} ms", f"{best['keras'] * 1e3:.1f} ms", f"{ratio:.1f}x", target
-
-
-def scaling(repeats):
-    """One station against two, whole runs in turns; at least five, because a disturbed run of either misleads most."""
-    found = {1: [], 2: []}
-    for _ in range(repeats):
-        for stations, times in found.items():
-            times.append(in_child("stations", "scaling", str(stations))["seconds_per_hop"])
-    one, two = (min(times) for times in found.values())
-    work = "4 small CNNs over 4 shards, time per hop: two stations against one"
-    return work, f"{two * 1e3:.0f} ms", f"{one * 1e3:.0f} ms", f"{one / two:.2f}x", "at least 1.7x"
-
-
-def overhead(repeats):
-    """The median hop of the quietest run."""
-    best = min((in_child("stations", "overhead", "2") for _ in range(repeats)), key=lambda found: found["median_ms"])
-    work = "hop overhead (all but training), 1 MB model, local disk, nothing overlapped"
-    return work, f"{best['median_ms']:.1f} ms", "", "", "under 10 ms"
+def run(name, path, given):
+    """Run one benchmark; what it prints goes through. Return whether it succeeded."""
+    print(f"## {name}\n", flush=True)
+    start = time.perf_counter()
+    command = [sys.executable, ROOT / f"benchmarks/{name}.py", "--json", path]
+    command += ["--repeats", str(given.repeats)] if given.repeats else []
+    command += ["--write"] if given.write else []
+    done = subprocess.run(command, check=False)
+    print(f"\n({name} took {time.perf_counter() - start:.0f} s)\n", flush=True)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Whole runs through the local engine: how two stations scale, and what a hop costs beside training."""
+"""Whole runs through the local engine: how two stations scale, and what a hop costs beside training.
+
+python benchmarks/stations.py [--repeats N] [--write]
+"""
 
 import json
 import sys
@@ -8,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from measure import in_child
+from page import Row, Section, main
 
 import modelhopper as mh
 from modelhopper.running import make_ready, run_job
@@ -16,7 +21,42 @@ from modelhopper_contract.messages import Started, Trained
 HERE = Path(__file__).parent
 
 
-def main(what, stations):
+ABOUT = [
+    "Two stations against one: whole runs of the local engine; the time per hop from the second iteration on, when all",
+    "stations have compiled. A disturbed run of either side misleads most, so at least five turns are taken.",
+    "",
+    "Hop overhead: one configuration alone hops between two stations, so nothing overlaps. All that is not training is",
+    "counted: reading and writing state, digests, writing through to the disk, noticing the token, fetching and",
+    "checking. In a real run most of it happens while the device trains something else.",
+]
+
+
+def section(repeats):
+    """Time two stations against one, and the hop of a configuration that is alone."""
+    return Section("stations", [scaled(max(repeats, 5)), overheard(repeats)], ABOUT)
+
+
+def scaled(repeats):
+    """One station against two, whole runs in turns."""
+    found = {1: [], 2: []}
+    for _ in range(repeats):
+        for stations, times in found.items():
+            times.append(in_child("stations", "scaling", str(stations))["seconds_per_hop"])
+    one, two = (min(times) for times in found.values())
+    work = "4 small CNNs over 4 shards, time per hop: two stations against one"
+    ratio = f"{one / two:.2f}"
+    shown = f"{two * 1e3:.0f} ms", f"one station: {one * 1e3:.0f} ms", f"{ratio}x"
+    return Row(work, *shown, "at least 1.7x", reached=float(ratio) >= 1.7)
+
+
+def overheard(repeats):
+    """The median hop of the quietest run."""
+    best = min((in_child("stations", "overhead", "2") for _ in range(repeats)), key=lambda found: found["median_ms"])
+    work = "hop overhead (all but training), 1 MB model, local disk, nothing overlapped"
+    return Row(work, f"{best['median_ms']:.1f} ms", "", "", "under 10 ms", reached=best["median_ms"] < 10)
+
+
+def child(what, stations):
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps({"scaling": scaling, "overhead": overhead}[what](Path(folder), int(stations))))
 
@@ -71,4 +111,7 @@ def run(folder, stations, model, rates, batch_size, iterations, optimizer="Adam"
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:2] in (["scaling"], ["overhead"]):
+        child(*sys.argv[1:])
+    else:
+        main(section)

@@ -48,7 +48,7 @@ def made_up(rows, shape, dtype, classes):
     return x.astype(dtype), generator.integers(0, classes, rows).astype("uint8")
 
 
-def assembled(name):
+def assembled(name, **settings):
     _, shape, dtype, classes, batch_size, loss, _ = WORK[name]
     manifest = Manifest(
         inputs=(Input(name="x", shape=shape, dtype=dtype),),
@@ -62,7 +62,7 @@ def assembled(name):
         rows=1,
         shards=(),
     )
-    compiled = {"optimizer": {"name": "Adam", "learning_rate": 0.001}, "loss": loss, "metrics": []}
+    compiled = {"optimizer": {"name": "Adam", "learning_rate": 0.001}, "loss": loss, "metrics": [], **settings}
     fit = {"batch_size": batch_size, "epochs": 1, "shuffle": True, "class_weight": None}
     configuration = Configuration(number=1, name=name, model=name, parameters={}, compile=compiled, fit=fit)
     return assemble(configuration, Model(build=f"models.py:{name}"), manifest, 0, HERE)

@@ -1,0 +1,143 @@
+"""Packing Parquet, against pyarrow reading the same files.
+
+python benchmarks/packing.py [--gigabytes 5] [--repeats N] [--write]     needs three times as much room in $TMPDIR
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from measure import in_child
+from page import Row, Section, main
+
+from modelhopper_trainer import packing
+
+COLUMNS, SHARDS, GROUP_ROWS = 28, 16, 1 << 20  # as many rows in a group as pyarrow and pandas write by default
+TARGET, TARGET_MB = 3.0, 1024
+FORMS = {"columns": 1.0, "one array column": 0.2}  # the share of the gigabytes that each gets
+
+
+def section(repeats, gigabytes=5.0):
+    """Pack Parquet in a process of its own, in turns with one that only reads it."""
+    found = {form: compared(form, share * gigabytes, repeats) for form, share in FORMS.items()}
+    return Section("packing", [row(form, one) for form, one in found.items()], [ABOUT, *table(found)])
+
+
+ABOUT = (
+    f"Tables of {COLUMNS} columns of float32 noise (or one column of lists of {COLUMNS}) and an int64 label of two "
+    f"classes, in files of 2 row groups with {GROUP_ROWS:,} rows each, as pandas writes them by default (snappy, "
+    f"dictionaries where they fit). Packed to {SHARDS} shards: read, checked, dealt, put in random order, written "
+    "twice and digested. Reading is `ParquetFile.iter_batches`, whose batches are thrown away: the faster of with "
+    "and without threads. Each is a process of its own whose imports are not counted, in turns, the shortest of "
+    "all turns. Files may be in the page cache for both, and packing does not wait until what it writes is on the "
+    "disk."
+)
+
+
+def compared(form, gigabytes, repeats):
+    with tempfile.TemporaryDirectory(prefix="packing-") as folder:
+        if shutil.disk_usage(folder).free < 3.2e9 * gigabytes:
+            raise SystemExit(
+                f"{folder} has too little room for {gigabytes:g} GB of Parquet: set TMPDIR, or --gigabytes."
+            )
+        source, out = Path(folder, "source"), Path(folder, "out")
+        size = in_child("packing", "generate", source, form, gigabytes)
+        found = {"bytes": size, "read": [], "pack": []}
+        for _ in range(repeats):
+            found["read"] += [in_child("packing", "read", source, threads) for threads in (0, 1)]
+            found["pack"].append(in_child("packing", "pack", source, out))
+            shutil.rmtree(out)
+    return {"bytes": size, **{name: min(found[name], key=lambda one: one["seconds"]) for name in ("read", "pack")}}
+
+
+def row(form, found):
+    read, pack = found["read"], found["pack"]
+    ratio = pack["seconds"] / read["seconds"]
+    return Row(
+        f"packing {found['bytes'] / 1e9:.1f} GB of Parquet, {form}",
+        f"{pack['seconds']:.1f} s, {pack['peak_mb']:.0f} MB",
+        f"pyarrow reading it: {read['seconds']:.1f} s",
+        f"{ratio:.2f}",
+        f"at most {TARGET:g}, under 1 GB of memory",
+        ratio <= TARGET and pack["peak_mb"] < TARGET_MB,
+    )
+
+
+def table(found):
+    lines = ["", "| form | what | wall | processor | of it system | peak memory |", "|---|---|---|---|---|---|"]
+    for form, one in found.items():
+        for what in ("read", "pack"):
+            took = one[what]
+            lines.append(
+                f"| {form} | {what} | {took['seconds']:.2f} s | {took['cpu_s']:.2f} s | {took['system_s']:.2f} s "
+                f"| {took['peak_mb']:.0f} MB |"
+            )
+    return lines
+
+
+def generate(folder, form, gigabytes):
+    """Write files of two row groups until there are so many gigabytes; return the bytes."""
+    folder.mkdir()
+    draws, size, number = np.random.default_rng(0), 0, 0
+    rows = int(min(GROUP_ROWS, gigabytes * 1e9 / (4 * COLUMNS) / 2) + 1)
+    while size < gigabytes * 1e9:
+        path, writer = folder / f"part-{number:03d}.parquet", None
+        for _ in range(2):
+            values = draws.standard_normal((rows, COLUMNS), np.float32)
+            if form == "columns":
+                arrays = {f"x{column:02d}": np.ascontiguousarray(values[:, column]) for column in range(COLUMNS)}
+            else:
+                arrays = {
+                    "x": pa.FixedSizeListArray.from_arrays(values.reshape(-1), COLUMNS).cast(pa.list_(pa.float32()))
+                }
+            group = pa.table({**arrays, "label": draws.integers(0, 2, rows)})
+            writer = writer or pq.ParquetWriter(path, group.schema)
+            writer.write_table(group)
+        writer.close()
+        size, number = size + path.stat().st_size, number + 1
+    return size
+
+
+def read(folder, threads):
+    def run():
+        for path in sorted(folder.glob("*.parquet")):
+            with pq.ParquetFile(path) as file:
+                for _ in file.iter_batches(use_threads=threads):
+                    pass
+
+    return measured(run)
+
+
+def pack(folder, out):
+    return measured(lambda: packing.pack(folder, out, shards=SHARDS, labels="label"))
+
+
+def measured(run):
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    run()
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    user_s, system_s = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    return {"seconds": seconds, "cpu_s": user_s + system_s, "system_s": system_s, "peak_mb": after.ru_maxrss / 1024}
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["generate", folder, form, gigabytes]:
+            print(generate(Path(folder), form, float(gigabytes)))
+        case ["read", folder, threads]:
+            print(json.dumps(read(Path(folder), threads == "1")))
+        case ["pack", folder, out]:
+            print(json.dumps(pack(Path(folder), Path(out))))
+        case _:
+            parser = argparse.ArgumentParser(add_help=False)
+            parser.add_argument("--gigabytes", type=float, default=5.0)
+            given, sys.argv[1:] = parser.parse_known_args()
+            main(lambda repeats: section(repeats, given.gigabytes), repeats=3)
