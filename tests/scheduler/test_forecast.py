@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from modelhopper_contract.cluster import Shape
 from modelhopper_contract.records import Stay
 from modelhopper_contract.ring import Ring
-from modelhopper_scheduler.forecast import Forecast, Times, Workload, choose, forecasts, hop_seconds
+from modelhopper_scheduler.forecast import Forecast, Times, Workload, choose, forecasts, hop_seconds, shapes
 from modelhopper_scheduler.forecast.clock import Stop, end_s
 from modelhopper_scheduler.forecast.shapes import STATION_HOP_S
 from modelhopper_scheduler.render.plan import Plan, Windows
 
+EVERY_SHAPE: tuple[Shape, ...] = ("hop", "convoy", "station")
 CIFAR = Ring(shards=16, iterations=10, evaluate_every=10)
 
 
@@ -202,10 +203,19 @@ def test_a_day_on_a_cluster_is_predicted_at_once() -> None:
     assert choose(found).shape == "station"
 
 
-def test_a_million_hops_are_predicted_in_seconds() -> None:
+def test_any_number_of_hops_is_predicted_in_seconds() -> None:
     began = time.process_time()
-    forecasts(Workload(Ring(50, 20, 20), configurations=1000, gpus=50, pod_s=8.0, hop_s=9.4))
+    forecasts(Workload(Ring(1024, 10, 10), configurations=2000, gpus=512, pod_s=8.0, hop_s=9.4), convoy=2)
     assert time.process_time() - began < 60.0
+
+
+@pytest.mark.parametrize("gpus", [4, 10, 16])
+def test_the_beginning_of_a_large_run_tells_of_the_whole(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = tuple(1.0 + number % 7 for number in range(30))
+    workload = Workload(Ring(10, 20, 20), configurations=30, gpus=gpus, pod_s=2.0, hop_s=costs)
+    exact = [times(workload, shape).makespan_s for shape in EVERY_SHAPE]
+    monkeypatch.setattr(shapes, "MOST_STOPS", 2000)
+    assert [times(workload, shape).makespan_s for shape in EVERY_SHAPE] == pytest.approx(exact, rel=0.02)
 
 
 # --- The choice -------------------------------------------------------------------------------------------------------

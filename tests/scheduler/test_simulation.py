@@ -78,6 +78,23 @@ def test_a_configuration_of_unknown_time_takes_the_median() -> None:
     assert found.makespan_s == 1 + 2 + 30 + 2
 
 
+@pytest.mark.parametrize(("kind", "jitter", "most"), [("mixed", 0, 1.05), ("equal", 0.2, 1.10), ("mixed", 0.2, 1.15)])
+@pytest.mark.parametrize("count", [12, 16, 32])
+def test_stations_hardly_wait_from_one_and_a_half_configurations_each_on(
+    kind: str, jitter: float, most: float, count: int
+) -> None:
+    draws = Random(count)
+    costs = {number: 8 ** draws.random() if kind == "mixed" else 1.0 for number in range(1, count + 1)}
+    found = played(together(count, 10), 10, shards=8, stations=8, hop_s=costs, jitter=jitter)
+    assert found.makespan_s <= most * found.bound_s
+
+
+@pytest.mark.parametrize("stations", [4, 32])
+def test_more_stations_with_as_many_more_configurations_are_as_busy(stations: int) -> None:
+    found = played(together(4 * stations, 2), 2, shards=stations, stations=stations, jitter=0.2)
+    assert found.busy >= 0.95
+
+
 # --- With decisions ---------------------------------------------------------------------------------------------------
 
 

@@ -79,6 +79,8 @@ def _evaluations(
 ) -> Mapping[str, Token]:
     ring = specification.ring
     found: dict[str, Token] = {}
+    if not ring.iteration(hop):
+        return found
     reached = [iteration for iteration in ring.evaluated_iterations() if iteration <= ring.iteration(hop)]
     # With `evaluate_every` made shorter later on, an iteration's checkpoint can be gone: then there is nothing to do.
     missing = [

@@ -23,8 +23,7 @@ def end_s(itineraries: Iterable[Iterator[Stop]], slots: int) -> float:
     """Return when the last of all travellers has made its last stop; all of them set out at 0.
 
     A place holds one traveller at a time, and at most `slots` travellers are held at once. A slot is never left free
-    while somebody waits at a free place. Exact, in O(stops x log travellers): a million stops take two seconds, so
-    nothing has to be approximated.
+    while somebody waits at a free place. Exact, in O(stops x log travellers): a million stops take two seconds.
     """
     travellers, places = list(itineraries), _Places()
     for traveller in range(len(travellers)):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # What a hop costs in a process that has started: listing the inbox, and moving a few megabytes to and from the store.
 STATION_HOP_S = 0.05
 
+# Stops that are simulated for one forecast, in a fraction of a second; about ten are made. Of a larger run only the
+# beginning is simulated, and the rest is taken to go on like that: what its start and its end cost is little then.
+MOST_STOPS = 100_000
+
 NEAR_TIE = 1.05  # a forecast is no better than this, so a simpler shape wins when it takes no longer
 _CONVOYS = (2, 4, 8, 16)  # tried beside the largest, when the user does not say
 
@@ -106,16 +110,23 @@ def _chains_s(workload: Workload, chains: list[list[int]], most_chains: int, mos
 
 def _window_s(workload: Workload, chains: Sequence[Sequence[int]], hops: int) -> float:
     """Return how long all chains take for so many hops each. A convoy's members train one after the other."""
+    few = _few(hops, len(chains))
 
     def itinerary(chain: int) -> Iterator[Stop]:
         members = chains[chain]
         seconds = workload.pod_s + sum(workload.costs[number - 1] for number in members)
         start, shards = workload.starts[members[0]], workload.ring.shards
-        for hop in range(hops):
+        for hop in range(few):
             # Where shards are shared nobody waits for one: each chain has a place of its own.
             yield (chain if workload.is_shared else (start + hop) % shards), seconds
 
-    return end_s((itinerary(chain) for chain in range(len(chains))), workload.gpus)
+    simulated_s = end_s((itinerary(chain) for chain in range(len(chains))), workload.gpus)
+    return simulated_s * hops / few if few else 0.0
+
+
+def _few(hops: int, travellers: float) -> int:
+    """Return of how many hops the forecast is simulated: of all, where these are not too many."""
+    return min(hops, max(1, int(MOST_STOPS / max(travellers, 1))))
 
 
 def _around_s(workload: Workload) -> float:
@@ -138,28 +149,29 @@ def _of_stations(workload: Workload) -> Forecast:
 def _stations_s(workload: Workload, stations: Stations) -> float:
     ring = workload.ring
     known: dict[int, list[int]] = {}
+    few = _few(ring.hops, workload.configurations * min(1, stations.stations / ring.shards))
 
     def ends(number: int) -> list[int]:
         offset = workload.starts[number]
         if stations.stations >= stations.shards:
-            return list(range(1, ring.hops + 1))  # a station has one shard, so each stay is a hop
+            return list(range(1, few + 1))  # a station has one shard, so each stay is a hop
         if offset not in known:
-            known[offset] = list(_stay_ends(workload, stations, number))
+            known[offset] = list(_stay_ends(workload, stations, number, few))
         return known[offset]
 
     def itinerary(number: int) -> Iterator[Stop]:
         offset, seconds = workload.starts[number], workload.costs[number - 1] + STATION_HOP_S
-        holders = [stations.holder(shard, number) for shard in range(ring.shards)]
         for hop, end in itertools.pairwise([0, *ends(number)]):
-            yield holders[(offset + hop) % ring.shards], (end - hop) * seconds
+            yield stations.holder(ring.shard(offset, hop), number), (end - hop) * seconds
 
-    return end_s((itinerary(number) for number in sorted(workload.starts)), stations.stations)
+    simulated_s = end_s((itinerary(number) for number in sorted(workload.starts)), stations.stations)
+    return simulated_s * ring.hops / few
 
 
-def _stay_ends(workload: Workload, stations: Stations, number: int) -> Iterator[int]:
+def _stay_ends(workload: Workload, stations: Stations, number: int, hops: int) -> Iterator[int]:
     hop = 0
-    while hop < workload.ring.hops:
-        hop = stay_end(workload.ring, stations, number, workload.starts[number], hop)
+    while hop < hops:
+        hop = min(hops, stay_end(workload.ring, stations, number, workload.starts[number], hop))
         yield hop
 
 

@@ -15,18 +15,16 @@ _BARE = ("model", "optimizer", "loss")  # whose values speak for themselves
 
 def varying(configurations: Sequence[Configuration]) -> dict[int, dict[str, Any]]:
     """Return, by configuration number, the settings in which configurations differ: "learning_rate" to 0.1."""
-    flat = {configuration.number: _settings(configuration) for configuration in configurations}
-    keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
-    differing = [key for key in keys if len({canonical_json(settings.get(key)) for settings in flat.values()}) > 1]
-    return {number: {key: s[key] for key in differing if key in s} for number, s in flat.items()}
+    found = _varying([_settings(configuration) for configuration in configurations])
+    return {one.number: settings for one, settings in zip(configurations, found, strict=True)}
 
 
 def labels(configurations: Sequence[Configuration]) -> list[str]:
     """Return a name for each of all configurations: "deep  Adam  learning_rate 0.1", without what does not vary."""
-    numbered = [one.model_copy(update={"number": at}) for at, one in enumerate(configurations)]
+    found = _varying([_settings(configuration) for configuration in configurations])
     return [
-        "  ".join(_label(key, value) for key, value in settings.items()) or numbered[number].model
-        for number, settings in varying(numbered).items()
+        "  ".join(_label(key, value) for key, value in settings.items()) or one.model
+        for one, settings in zip(configurations, found, strict=True)
     ]
 
 
@@ -45,6 +43,21 @@ def _parts(key: str, value: Any) -> list[str]:
         return [_label(key, value)]
     parameters = [_label(name, value[name]) for name in sorted(value) if name != "name"]
     return [_label(key, value.get("name")), *parameters]
+
+
+def _varying(flat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    differing = [key for key in keys if _differ([settings.get(key) for settings in flat])]
+    return [{key: settings[key] for key in differing if key in settings} for settings in flat]
+
+
+def _differ(values: Sequence[Any]) -> bool:
+    """Say whether values are not all written the same: 1, 1.0 and true are three."""
+    first = values[0]
+    if isinstance(first, Mapping | list | tuple):
+        written = canonical_json(first)
+        return any(canonical_json(value) != written for value in values)
+    return any(value != first or type(value) is not type(first) for value in values)
 
 
 def _settings(configuration: Configuration) -> dict[str, Any]:

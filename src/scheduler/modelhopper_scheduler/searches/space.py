@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from modelhopper_contract.spaces import CONDITIONAL_KEYS, Range, varied
@@ -71,7 +71,9 @@ def seeded(seed: int, number: int, attempt: int = 0) -> Pick:
 
 def uniform(*what: int | str) -> float:
     """Return the random number that belongs to `what`, uniform from 0 to below 1: the same whenever it is asked for."""
-    digest = hashlib.sha256(json.dumps(what).encode()).digest()
+    # A JSON list, which `json.dumps` takes twice as long to write.
+    text = f"[{', '.join([quoted(part) if isinstance(part, str) else str(part) for part in what])}]"
+    digest = hashlib.sha256(text.encode()).digest()
     return (int.from_bytes(digest[:8]) >> 11) / 2**53  # as many bits as a float holds
 
 

@@ -16,7 +16,7 @@ from modelhopper_contract.ring import Ring, Stations, stay_end
 from modelhopper_scheduler.offsets import later_offset, offsets
 from modelhopper_scheduler.searches.search import Past, Search
 from modelhopper_scheduler.simulation.curves import Curves
-from modelhopper_scheduler.simulation.floor import Floor, Job, busy_shares
+from modelhopper_scheduler.simulation.floor import Floor, Job
 from modelhopper_scheduler.simulation.play import Play, Rung, model_iterations, rungs
 
 _PARTS = 10  # of a run's time, for how busy stations are over it
@@ -128,14 +128,14 @@ class _Run:
 
     def result(self) -> Simulation:
         past, floor, stations = self._play.past, self._floor, self._conditions.stations
-        end_s, work_s = floor.now_s, sum(end_s - start_s for start_s, end_s in floor.spans)
+        end_s, work_s = floor.now_s, floor.worked_s
         longest_s = max((one.trained_s for one in self._travellers.values()), default=0.0)
         return Simulation(
             stations=stations,
             makespan_s=end_s,
             bound_s=max(work_s / stations, longest_s),
             busy=work_s / (stations * end_s) if end_s else 0.0,
-            busy_by_tenth=busy_shares(floor.spans, stations, end_s, _PARTS),
+            busy_by_tenth=floor.busy_shares(_PARTS),
             configurations=len(past.trials),
             model_iterations=model_iterations(past, self._ring.shards),
             hops=self._hops,
@@ -190,8 +190,8 @@ class _Run:
         if one.draws is None:
             return hops * one.hop_s
         # A log-normal factor of mean 1 whose standard deviation is the jitter.
-        spread = self._spread
-        return one.hop_s * sum(one.draws.lognormvariate(-spread * spread / 2, spread) for _ in range(hops))
+        spread, mean, draw = self._spread, -self._spread * self._spread / 2, one.draws.lognormvariate
+        return one.hop_s * (draw(mean, spread) if hops == 1 else sum(draw(mean, spread) for _ in range(hops)))
 
     def _trained(self, job: Job) -> None:
         one = self._travellers[job.number]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections import deque
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 
@@ -24,7 +24,8 @@ class Floor:
 
     def __init__(self, stations: int) -> None:
         self.now_s = 0.0
-        self.spans: list[tuple[float, float]] = []  # when a station began and ended a job
+        # When a station began each job, and when it ended: bare numbers, for simulations of millions of jobs.
+        self.starts_s, self.ends_s = array("d"), array("d")
         self._inboxes: list[deque[Job]] = [deque() for _ in range(stations)]
         self._is_busy = [False] * stations
         self._ends: list[tuple[float, int, Job]] = []  # a heap; equal times in the order in which jobs began
@@ -49,16 +50,25 @@ class Floor:
     def _begin(self, job: Job) -> None:
         self._is_busy[job.station] = True
         end_s = self.now_s + job.seconds
-        heapq.heappush(self._ends, (end_s, len(self.spans), job))
-        self.spans.append((self.now_s, end_s))
+        heapq.heappush(self._ends, (end_s, len(self.ends_s), job))
+        self.starts_s.append(self.now_s)
+        self.ends_s.append(end_s)
 
+    @property
+    def worked_s(self) -> float:
+        """All stations' time at work."""
+        return sum(end_s - start_s for start_s, end_s in zip(self.starts_s, self.ends_s, strict=True))
 
-def busy_shares(spans: Sequence[tuple[float, float]], stations: int, end_s: float, parts: int) -> tuple[float, ...]:
-    """Return how busy all stations were in each of so many equal parts of the time from 0 to the end."""
-    if end_s <= 0:
-        return (0.0,) * parts
-    width_s, worked_s = end_s / parts, [0.0] * parts
-    for start_s, stop_s in spans:
-        for part in range(int(start_s / width_s), min(parts - 1, int(stop_s / width_s)) + 1):
-            worked_s[part] += max(0.0, min(stop_s, (part + 1) * width_s) - max(start_s, part * width_s))
-    return tuple(each / (stations * width_s) for each in worked_s)
+    def busy_shares(self, parts: int) -> tuple[float, ...]:
+        """Return how busy all stations were in each of so many equal parts of the time from 0 to now."""
+        if self.now_s <= 0:
+            return (0.0,) * parts
+        width_s, worked_s = self.now_s / parts, [0.0] * parts
+        for start_s, stop_s in zip(self.starts_s, self.ends_s, strict=True):
+            first, last = int(start_s / width_s), min(parts - 1, int(stop_s / width_s))
+            if first >= last:
+                worked_s[last] += stop_s - start_s
+                continue
+            for part in range(first, last + 1):
+                worked_s[part] += max(0.0, min(stop_s, (part + 1) * width_s) - max(start_s, part * width_s))
+        return tuple(each / (len(self._inboxes) * width_s) for each in worked_s)
