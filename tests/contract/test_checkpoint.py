@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modelhopper_contract.checkpoint import Array, from_bytes, to_bytes
-from modelhopper_contract.errors import CorruptObject
+from modelhopper_contract.errors import CorruptObject, HopError
 from modelhopper_contract.records import HopRecord
 
 RECORD = HopRecord(configuration=3, hop=7, shard=1, steps=40, loss=0.25)
@@ -67,6 +69,47 @@ def test_any_safetensors_tool_reads_it() -> None:
     state = {"model/0000/kernel": np.eye(2, dtype=np.float32)}
     found = safetensors.numpy.load(to_bytes(state, RECORD))
     np.testing.assert_array_equal(found["model/0000/kernel"], np.eye(2))
+
+
+@given(states)
+def test_the_bytes_are_those_of_the_safetensors_library(state: dict[str, Array]) -> None:
+    data = to_bytes(state, RECORD)
+    written = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    contiguous = {name: np.require(array, requirements="C") for name, array in state.items()}
+    assert data == safetensors.numpy.save(contiguous, metadata=written)
+
+
+# Made by version 0.1.0 before it wrote the format itself.
+EARLIER = base64.b64decode(
+    "8AEAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJtb2RlbGhvcHBlciI6IntcInJlY29yZFwiOntcImNvbmZpZ3VyYXRpb25cIjozLFwiaG9wXCI6"
+    "NyxcImxvc3NcIjowLjI1LFwic2hhcmRcIjoxLFwic3RlcHNcIjo0MH0sXCJzaGEyNTZcIjpcIjgxNTA1MjY5ODQzN2Q5YWU0OWM5MzQwNGNh"
+    "ZjFkYmRlY2IyN2NkYTA5YmYwZDg4NDE2M2JlZDEwMDUwMjk2MWVcIn0ifSwib3B0aW1pemVyLzAwMDAvaXRlcmF0aW9uIjp7ImR0eXBlIjoi"
+    "STY0Iiwic2hhcGUiOltdLCJkYXRhX29mZnNldHMiOlswLDhdfSwibW9kZWwvMDAwMC9rZXJuZWwiOnsiZHR5cGUiOiJGMzIiLCJzaGFwZSI6"
+    "WzIsM10sImRhdGFfb2Zmc2V0cyI6WzgsMzJdfSwib3B0aW1pemVyLzAwMDEvZW1wdHkiOnsiZHR5cGUiOiJGMTYiLCJzaGFwZSI6WzAsM10s"
+    "ImRhdGFfb2Zmc2V0cyI6WzMyLDMyXX0sIm1vZGVsLzAwMDEvw6kiOnsiZHR5cGUiOiJCT09MIiwic2hhcGUiOlsyXSwiZGF0YV9vZmZzZXRz"
+    "IjpbMzIsMzRdfX0gICAgICAgKAAAAAAAAAAAAAAAAACAPgAAAD8AAEA/AACAPwAAoD8BAA=="
+)
+
+
+def test_an_earlier_version_s_checkpoint_is_read_and_written_the_same() -> None:
+    found = from_bytes(EARLIER, "c")
+    assert found.record == RECORD
+    np.testing.assert_array_equal(found.state["model/0000/kernel"], np.arange(6, dtype=np.float32).reshape(2, 3) / 4)
+    assert found.state["optimizer/0000/iteration"] == 40
+    assert to_bytes(found.state, found.record) == EARLIER
+
+
+def test_what_is_read_shares_the_bytes_and_cannot_change_them() -> None:
+    data = to_bytes({"a": np.arange(1000.0)}, RECORD)
+    found = from_bytes(data, "c").state["a"]
+    assert np.shares_memory(found, np.frombuffer(data, np.uint8))
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 1
+
+
+def test_a_dtype_that_cannot_be_saved_is_named() -> None:
+    with pytest.raises(HopError, match="model/0000/kernel is of dtype complex128, which cannot be saved"):
+        to_bytes({"model/0000/kernel": np.zeros(2, np.complex128)}, RECORD)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, None])

@@ -18,6 +18,7 @@ import pytest
 from modelhopper_contract.errors import ConflictError, ExitCode, StoreError, StoreUnavailable, UserError
 from modelhopper_contract.stores.directory import LEFTOVER_AGE_S, DirectoryStore
 from modelhopper_contract.stores.disk_errors import explain
+from modelhopper_contract.stores.durability import put_all, put_soft
 
 SIZE_BYTES = 400_000
 
@@ -228,3 +229,77 @@ def test_a_prefix_that_ends_with_a_slash_reads_that_folder_only(
     monkeypatch.setattr(os, "scandir", noted)
     assert [entry.name for entry in store.list("inbox/0/")] == ["inbox/0/1"]
     assert scanned == [f"{tmp_path}/inbox/0/"]
+
+
+class Disk:
+    """Notes what is flushed and renamed, as paths below the store."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[tuple[str, str]] = []
+        self._root = root
+        self._flush, self._rename = os.fsync, os.replace
+        monkeypatch.setattr(os, "fsync", self.flush)
+        monkeypatch.setattr(os, "replace", self.rename)
+
+    def flush(self, descriptor: int) -> None:
+        self._flush(descriptor)
+        self._note("flush", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._rename(source, target)
+        self._note("rename to", str(target))
+
+    def _note(self, what: str, path: str) -> None:
+        name = os.path.relpath(path, self._root)
+        self.done.append((what, "file" if name.startswith(".tmp/") else name))
+
+
+def test_a_put_flushes_the_file_before_it_has_its_name_and_the_folder_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(tmp_path)
+    store.put("a/0", b"")
+    disk = Disk(tmp_path, monkeypatch)
+    store.put("a/1", b"data")
+    assert disk.done == [("flush", "file"), ("rename to", "a/1"), ("flush", "a")]
+
+
+def test_a_soft_put_is_as_whole_for_readers_and_flushes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, disk = DirectoryStore(tmp_path), Disk(tmp_path, monkeypatch)
+    put_soft(store, "a/b/0", b"data")
+    put_soft(store, "a/b/0", b"more")
+    assert disk.done == [("rename to", "a/b/0"), ("rename to", "a/b/0")]
+    assert store.get("a/b/0") == b"more"
+    assert files(tmp_path) == {"a/b/0"}
+
+
+def test_a_put_flushes_once_the_folders_that_soft_puts_of_anybody_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_soft(DirectoryStore(tmp_path), "a/b/0", b"")
+    store, disk = DirectoryStore(tmp_path), Disk(tmp_path, monkeypatch)
+    for number in (1, 2):
+        store.put(f"a/b/{number}", b"")
+    flushed = [name for what, name in disk.done if what == "flush"]
+    assert flushed == ["file", "a/b", ".", "a", "file", "a/b"]
+
+
+def test_a_new_store_s_own_folder_is_flushed_where_it_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(tmp_path, monkeypatch)
+    put_soft(DirectoryStore(tmp_path / "x" / "store"), "a", b"")
+    assert [name for what, name in disk.done if what == "flush"] == [".", "x"]
+
+
+def test_many_puts_at_once_are_each_durable_and_one_s_error_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, disk = DirectoryStore(tmp_path), Disk(tmp_path, monkeypatch)
+    objects = {f"a/{number}": bytes([number]) for number in range(20)}
+    put_all(store, objects)
+    assert {name: store.get(name) for name in objects} == objects
+    assert disk.done.count(("flush", "file")) == 20
+    assert disk.done[-1][0] == "flush"
+    with pytest.raises(ConflictError):
+        put_all(store, {"b/0": b"", "a/0/below": b"", "b/1": b""})

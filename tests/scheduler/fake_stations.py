@@ -10,7 +10,16 @@ from typing import Self
 from modelhopper_contract.checkpoint import to_bytes
 from modelhopper_contract.messages import Built, Event
 from modelhopper_contract.names import Names, checkpoint_number
-from modelhopper_contract.records import Configuration, Failure, HopRecord, ShardMetrics, Split, Stay, Token
+from modelhopper_contract.records import (
+    Configuration,
+    Failure,
+    HopRecord,
+    Measurement,
+    ShardMetrics,
+    Split,
+    Stay,
+    Token,
+)
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
@@ -35,6 +44,11 @@ class FakeStations:
 
     def __exit__(self, kind: object, *_: object) -> None:
         return None
+
+    def measure(
+        self, specification: Specification, configurations: Sequence[Configuration], on_event: Callable[[Event], None]
+    ) -> Measurement:
+        raise AssertionError("there is nothing to measure")
 
     def prepare(
         self, specification: Specification, configurations: Sequence[Configuration], on_event: Callable[[Event], None]

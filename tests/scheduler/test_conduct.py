@@ -13,7 +13,7 @@ from modelhopper_contract.ending import give_up
 from modelhopper_contract.errors import ConflictError, SpecError, StoreUnavailable
 from modelhopper_contract.messages import Built, Event
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration, Failure, HopRecord, Outcome
+from modelhopper_contract.records import Configuration, Failure, HopRecord, Measurement, Outcome
 from modelhopper_contract.ring import Stations
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
@@ -44,6 +44,11 @@ class FakeEngine:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self.is_inside = False
+
+    def measure(
+        self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent
+    ) -> Measurement:
+        raise AssertionError("there is nothing to measure")
 
     def prepare(
         self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent

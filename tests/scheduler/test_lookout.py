@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -85,6 +85,9 @@ class CountingStation:
     def __init__(self, report: OnEvent) -> None:
         self.report = report
         self.steps = 0
+
+    def measure(self, configurations: Sequence[Configuration]) -> None:
+        raise NotImplementedError
 
     def prepare(self, configurations: Iterable[Configuration]) -> None:
         raise NotImplementedError

@@ -25,10 +25,11 @@ from modelhopper_contract.errors import ConflictError, SpecError, StoreUnavailab
 from modelhopper_contract.experiment import WarmStart
 from modelhopper_contract.messages import Built, Event, Trained
 from modelhopper_contract.names import Names
-from modelhopper_contract.records import Failure, Origin, Outcome
+from modelhopper_contract.records import Failure, Origin, Outcome, Program
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.memory import MemoryStore
+from modelhopper_scheduler.programs import must_measure
 from tests.scheduler.planned import configuration
 from tests.sdk.conftest import Work
 from tests.sdk.synthetic import whole_run
@@ -291,3 +292,19 @@ def test_a_continued_experiment_is_the_old_one_with_one_choice(tmp_path: Path) -
         one.configuration.fit,
     )
     assert (made.seed, made.data) == (specification.experiment.seed, specification.experiment.data)
+
+
+@pytest.mark.parametrize("own", [{}, {"precision": "float32"}])
+def test_what_was_measured_for_it_holds_when_it_is_continued(tmp_path: Path, own: dict[str, str]) -> None:
+    run = open_run("iris", whole_run(MemoryStore()).store)
+    specification, one = run.reader.specification(), run.configuration(3).configuration
+    compiled = specification.experiment.compile.model_copy(update={"jit_compile": "auto", "precision": "auto"})
+    experiment = specification.experiment.model_copy(update={"compile": compiled, "fuse": "auto"})
+    program = Program.model_validate({"lanes": 4, "jit_compile": True, "precision": "mixed_bfloat16", **own})
+    asked = {**one.compile, "jit_compile": "auto", "precision": "auto", **own}
+    one = one.model_copy(update={"program": program, "compile": asked})
+    value = continued(specification.model_copy(update={"experiment": experiment}), one, 50)
+    made = Experiment.in_folder(value, tmp_path)
+    (found,) = made.configurations()
+    assert (found.compile["jit_compile"], found.compile["precision"]) == (True, program.precision)
+    assert not must_measure(made, [found])

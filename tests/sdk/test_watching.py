@@ -23,7 +23,7 @@ from modelhopper.following import Follower, Look, events, follow, look
 from modelhopper.reading import Reader
 from modelhopper.results import open_run
 from modelhopper_contract.cancellation import cancel
-from modelhopper_contract.errors import Cancelled, UserError
+from modelhopper_contract.errors import Cancelled, CorruptObject, UserError
 from modelhopper_contract.messages import Idle, Started, Trained
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Stay
@@ -335,3 +335,15 @@ def test_an_experiment_that_disappears_while_it_is_waited_for_is_told() -> None:
     submit(store)
     with pytest.raises(UserError, match="iris is no longer in the store"):
         follow(Reader(store, "iris"), "quiet", at_each_pause(lambda: store.delete(NAMES.submission())))
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"configuration":1,"en', bytes(90)], ids=["empty", "half", "zeros"])
+def test_a_line_of_the_journal_that_a_power_failure_tore_is_passed_over(torn: bytes) -> None:
+    store = MemoryStore()
+    run = SyntheticRun(store)
+    run.trained(1, 3)
+    store.put(NAMES.journal(1, 2), torn)
+    assert [stay.first_hop for stay in Reader(store, "iris").stays(1)] == [0, 2]
+    store.put(NAMES.outcome(1), torn)
+    with pytest.raises(CorruptObject):
+        Reader(store, "iris").outcomes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from modelhopper_contract.checkpoint import to_bytes
 from modelhopper_contract.errors import StoreUnavailable
 from modelhopper_contract.experiment import Experiment, validated
 from modelhopper_contract.messages import Built, Event
-from modelhopper_contract.names import Names
-from modelhopper_contract.records import Configuration
+from modelhopper_contract.names import Names, token_configuration
+from modelhopper_contract.records import Configuration, Program
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler.conduct import restore
-from modelhopper_scheduler.offsets import offsets
+from modelhopper_scheduler.offsets import offsets_together
 from modelhopper_scheduler.searches.making import planned
 from modelhopper_trainer.device import configure
 from modelhopper_trainer.packing import pack
@@ -187,6 +187,13 @@ class Mortal:
             raise StoreUnavailable("killed")
 
 
+def in_lanes(chosen: Sequence[Configuration], convoys: Sequence[Sequence[int]]) -> list[Configuration]:
+    """Return configurations of which these travel together, in as many lanes as the largest convoy needs."""
+    lanes = max(map(len, convoys), default=1)
+    fused = {number for convoy in convoys for number in convoy}
+    return [one.model_copy(update={"program": Program(lanes=lanes)}) if one.number in fused else one for one in chosen]
+
+
 def _nobody_listens(event: Event) -> None:
     return None
 
@@ -202,10 +209,14 @@ class SmallRun:
     report: Callable[[Event], None] = field(default=_nobody_listens)
 
     @classmethod
-    def prepare(cls, folder: Path, **changes: Any) -> SmallRun:
-        """Build every configuration, plan, and keep what the store holds before the first hop."""
+    def prepare(cls, folder: Path, convoys: Sequence[Sequence[int]] = (), **changes: Any) -> SmallRun:
+        """Build every configuration, plan, and keep what the store holds before the first hop.
+
+        `convoys`: configurations that train in as many lanes of one program as there are in the largest.
+        """
         configure(threads=1, gpu=False, deterministic=True)
         specification, chosen = experiment_in(folder, **changes)
+        chosen = in_lanes(chosen, convoys)
         store, workshop, built = MemoryStore(), Workshop(specification), dict[int, Built]()
 
         def hear(event: Event) -> None:
@@ -214,7 +225,9 @@ class SmallRun:
             built[event.configuration] = event
 
         Station(store, specification, 0, 1, hear, workshop=workshop).prepare(chosen)
-        starts = offsets({number: one.cost for number, one in built.items()}, specification.shards)
+        singles = [[one.number] for one in chosen if one.program.lanes == 1]
+        costs = {number: one.cost for number, one in built.items()}
+        starts = offsets_together([*convoys, *singles], costs, specification.shards)
         planned = [one.model_copy(update={"offset": starts[one.number]}) for one in chosen]
         names = Names(specification.experiment.name)
         for one in planned:
@@ -247,6 +260,18 @@ class SmallRun:
             chosen = busy[choose(len(busy))]
             chosen.step()
             chosen.flush()
+
+    def finish_only(self, store: Store, numbers: Sequence[int]) -> None:
+        """Let one station serve only the tokens of these configurations, to the end, one by one."""
+        (station,) = self.stations(store, 1)
+        while tokens := [name for name in station._waiting() if token_configuration(name) in numbers]:
+            station.serve_only(tokens[:1], lambda: False)
+
+    def move(self, offsets: Mapping[int, int]) -> None:
+        """Let configurations begin at these shards, as those of another run do."""
+        self.planned = [one.model_copy(update={"offset": offsets[one.number]}) for one in self.planned]
+        records = {self.names.configuration(one.number): one.to_json() for one in self.planned}
+        self.prepared = {**self.prepared, **records}
 
     def results(self, store: Store) -> dict[str, bytes]:
         """Return everything of the store that must not depend on how a run went."""

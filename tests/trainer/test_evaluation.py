@@ -16,9 +16,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelhopper_trainer import feeding
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.evaluation import Evaluator
+from modelhopper_trainer.feeding import Feed
 from modelhopper_trainer.functions import load_function
+from modelhopper_trainer.room import Room
 from tests.trainer.assembled import Array, assembled, configuration, manifest
 from tests.trainer.small_run import SmallRun
 
@@ -276,3 +279,13 @@ def test_equal_rows_in_other_shards_are_equal_to_the_bit(case: tuple[Case, Assem
     batch = evaluator.evaluate([shard_of(found, 0, 1024), shard_of(found, 1024, 2048)])
     apart = [evaluator.evaluate([shard_of(found, *edge)]) for edge in ((0, 1024), (1024, 2048))]
     assert evaluator.merge(apart) == evaluator.merge([batch])
+
+
+def test_a_shard_that_comes_in_pieces_has_the_metrics_of_a_whole_one_to_the_bit(
+    case: tuple[Case, Assembly, Evaluator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, evaluator = case
+    monkeypatch.setattr(feeding, "PIECE_BYTES", 1)
+    in_pieces = list(Feed({"x": X, **found.outputs}, ROWS, Room(0)).stored())
+    assert [len(fields["x"]) for fields in in_pieces] == [1024, 1024, ROWS - 2048]
+    assert evaluator.evaluate(in_pieces) == evaluator.evaluate([shard_of(found, 0, ROWS)])

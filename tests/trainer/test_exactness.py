@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_trainer import seeds
 from modelhopper_trainer.models import build_model
 from modelhopper_trainer.shards import open_data
+from tests.outages import Outage
 from tests.trainer.small_run import Mortal, SmallRun
 
 pytestmark = pytest.mark.xdist_group("tensorflow")
@@ -93,6 +95,23 @@ def test_every_kill_point_of_a_stay_is_repaired(run: SmallRun, expected: dict[st
             run.finish(Mortal(store, changes), 2)
         run.finish(store, 3)
         assert run.results(store) == expected, f"killed before change {changes}"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_goes_on_to_the_same_bytes_after_power_failures(
+    run: SmallRun, expected: dict[str, bytes], seed: int
+) -> None:
+    """Tokens and metric states, which are put softly, may be gone or torn, and what was deleted may be back."""
+    chance, store = random.Random(seed), Outage(1_000_000)
+    run.begin(store)
+    for life in range(3):
+        store.left = chance.randrange(10, 45)
+        with contextlib.suppress(StoreUnavailable):
+            run.finish(store, 1 + life, chance.randrange)
+        store.restart(seed)
+    run.finish(store, 2)
+    kept = {name: data for name, data in run.results(store).items() if "/metrics/" not in name}
+    assert kept == {name: data for name, data in expected.items() if "/metrics/" not in name}
 
 
 def test_a_token_that_is_delivered_twice_changes_nothing(run: SmallRun, expected: dict[str, bytes]) -> None:

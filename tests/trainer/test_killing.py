@@ -41,7 +41,7 @@ if __name__ == "__main__":
     print("finished", flush=True)
 """
 
-LENGTH = {"iterations": 12, "evaluate_every": 4}
+LENGTH: dict[str, Any] = {"iterations": 12, "evaluate_every": 4}
 
 
 @pytest.fixture(scope="module")

@@ -131,3 +131,48 @@ def evaluate(publisher: Publisher, iteration: int, loss: float) -> None:
 
 def left(store: MemoryStore) -> list[int]:
     return [checkpoint_number(entry.name)[1] for entry in store.list(NAMES.checkpoints(1))]
+
+
+class Ledger(MemoryStore):
+    """A store that notes what is done to it, and what of it need not outlive a power failure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[tuple[str, str]] = []
+
+    def put(self, name: str, data: bytes) -> None:
+        self._note("put", name)
+        super().put(name, data)
+
+    def put_soft(self, name: str, data: bytes) -> None:
+        self._note("put softly", name)
+        super().put(name, data)
+
+    def delete(self, name: str) -> None:
+        self._note("delete", name)
+        super().delete(name)
+
+    def _note(self, what: str, name: str) -> None:
+        self.done.append((what, name.split("/")[1]))
+
+
+def test_what_others_follow_from_is_on_the_disk_before_anything_goes() -> None:
+    store = Ledger()
+    publisher = Publisher(store, race(iterations=2), 2, _ignore)
+    configuration = Configuration(number=1, name="", model="model", parameters={}, compile={}, fit={})
+    publisher.stay(configuration, b"state", a_stay(2), NAMES.training_token(0, 1, 2))
+    assert store.done == [
+        ("put", "checkpoints"),
+        ("put softly", "inbox"),
+        ("delete", "inbox"),
+        ("put softly", "journal"),
+        ("delete", "checkpoints"),
+    ]
+    publisher.stay(configuration, b"state", a_stay(3), NAMES.training_token(1, 1, 3))
+    store.done.clear()
+    evaluate(publisher, 2, loss=1.0)
+    first, second = store.done[:2], store.done[2:]
+    assert first == [("put softly", "metrics"), ("delete", "inbox")]
+    assert second[0] == ("put softly", "metrics")
+    assert second[1] == ("put", "history")
+    assert second[2:] == [("put", "outcomes"), ("delete", "inbox")]

@@ -14,18 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
 
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.record import canonical_json
 from modelhopper_contract.records import HopRecord
+from modelhopper_contract.tensors import framed, metadata_of, octets, views
 
-# One key only: safetensors writes several keys of its metadata in no fixed order, and bytes must be reproducible.
+# One key only: the safetensors library writes several in no fixed order, and its bytes and ours must be the same.
 _METADATA_KEY = "modelhopper"
 
 _UNREADABLE = (
-    *(safetensors.SafetensorError, ValueError, KeyError, TypeError),
+    *(ValueError, KeyError, TypeError),
     *(OverflowError, MemoryError, RecursionError),  # damaged sizes, or brackets without end
 )
 
@@ -41,39 +40,44 @@ class Checkpoint(NamedTuple):
 
 
 def to_bytes(state: State, record: HopRecord) -> bytes:
-    """Return the checkpoint as bytes. Arrays may be of any shape, also empty or scalar."""
+    """Return the checkpoint as bytes. Arrays may be of any shape, also empty or scalar.
+
+    Raises HopError for a dtype that safetensors does not have.
+    """
     arrays = {name: _stored(array) for name, array in state.items()}
-    header = {"record": json.loads(record.to_json()), "sha256": _digest(arrays, record)}
-    return safetensors.numpy.save(arrays, metadata={_METADATA_KEY: canonical_json(header).decode()})
+    written = record.to_json()
+    header = {"record": json.loads(written), "sha256": _digest(arrays, written)}
+    return framed(arrays, {_METADATA_KEY: canonical_json(header).decode()})
 
 
 def from_bytes(data: bytes, name: str) -> Checkpoint:
     """Read a checkpoint; raise CorruptObject when it is damaged. The arrays are read-only views of `data`."""
     try:
-        header_bytes = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + header_bytes])["__metadata__"][_METADATA_KEY]
-        found = json.loads(header)
-        record = HopRecord.from_json(canonical_json(found["record"]), name)
-        state = safetensors.numpy.load(data)
+        found = json.loads(metadata_of(data)[_METADATA_KEY])
+        written = canonical_json(found["record"])
+        record = HopRecord.from_json(written, name)
+        state = views(data)
     except _UNREADABLE as error:
         raise CorruptObject(_damaged(name, f"it is not a checkpoint ({error})")) from error
-    digest = _digest(state, record)
+    digest = _digest(state, written)
     if digest != found.get("sha256"):
         raise CorruptObject(_damaged(name, f"its digest is {digest}, expected {found.get('sha256')}"))
     return Checkpoint(state, record)
 
 
 def _stored(array: Array) -> Array:
+    if array.flags.c_contiguous and array.dtype.isnative:
+        return array
     # safetensors swaps bytes to this machine's order; the digest is of what is written.
     return np.require(array, array.dtype.newbyteorder("="), requirements="C")
 
 
-def _digest(state: State, record: HopRecord) -> str:
-    digest = hashlib.sha256(record.to_json())
+def _digest(state: State, record: bytes) -> str:
+    digest = hashlib.sha256(record)
     for name in sorted(state):
         array = state[name]
         digest.update(canonical_json([name, str(array.dtype), list(array.shape)]))
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        digest.update(octets(array))
     return digest.hexdigest()
 
 

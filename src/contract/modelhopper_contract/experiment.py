@@ -17,6 +17,7 @@ from modelhopper_contract.early_stopping import EarlyStopping, refuse_rungs
 from modelhopper_contract.errors import SpecError
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.part import Part
+from modelhopper_contract.records import Precision
 from modelhopper_contract.searches import TAGS, Search, Static, known_method
 
 Scalar = bool | int | float | str | None
@@ -95,13 +96,17 @@ ClassWeight = Literal["balanced"] | dict[Any, float] | None
 
 
 class Compile(Part):
-    """Keras compile parameters: built-in names, dictionaries with a `name` and parameters, or `file.py:function`."""
+    """Keras compile parameters: built-in names, dictionaries with a `name` and parameters, or `file.py:function`.
+
+    `precision` is not one of Keras' own: Keras sets it for the whole process (`keras.config.set_dtype_policy`).
+    """
 
     optimizer: str | dict[str, Any] = "rmsprop"  # as in Keras
     loss: str | dict[str, Any] | None = None
     metrics: list[Any] | dict[str, Any] = Field(default=[])
     loss_weights: dict[str, float] | list[float] | None = None
-    jit_compile: bool = False  # XLA: measured faster only where a step is long or a GPU runs it
+    jit_compile: bool | Literal["auto"] = False  # XLA; auto: if it is measured to be faster when the run begins
+    precision: Precision | Literal["auto"] = "float32"  # Keras' dtype policy; auto: as `jit_compile`
 
 
 class Fit(Part):
@@ -117,9 +122,14 @@ class Devices(Part):
     """What stations run on. The number of stations never changes a result; `threads` can change last bits."""
 
     kind: Literal["auto", "cpu", "gpu"] = "auto"
-    stations: Annotated[int, Field(gt=0)] | None = None  # None: one per GPU, or one per CPU core
+    stations: Annotated[int, Field(gt=0)] | None = None  # None: `per_gpu` for each GPU, or one per CPU core
+    per_gpu: Annotated[int, Field(gt=0)] = 1  # stations that share a GPU, where models are too small to fill it
     threads: Annotated[int, Field(gt=0)] = 1  # of one station, for one operation
     deterministic: bool = True  # on a GPU: only operations whose result never varies
+
+
+# In a file, `off` and `no` are false. A number is an upper bound: there may be fewer configurations of a kind.
+Fuse = Literal[False, "auto"] | Annotated[int, Field(ge=2, le=1024, strict=True)]
 
 
 class WarmStart(Part):
@@ -145,6 +155,7 @@ class Experiment(Part):
     warm_start: WarmStart | None = None  # None: every configuration begins with its own initial weights
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     devices: Devices = Devices()
+    fuse: Fuse = False  # how many configurations of a kind one compiled program trains; False: each alone
     store: str | None = None  # a folder or s3://bucket/prefix; None: runs
     keep_checkpoints: Literal["last", "iterations"] = "last"
 
@@ -165,6 +176,16 @@ class Experiment(Part):
     @classmethod
     def _has_a_known_method(cls, search: Any) -> Any:
         return known_method(search)
+
+    @pydantic.field_validator("fuse", mode="before")
+    @classmethod
+    def _fuses_some_or_none(cls, fuse: Any) -> Any:
+        is_number = isinstance(fuse, int) and not isinstance(fuse, bool) and 2 <= fuse <= 1024
+        if fuse is False or fuse == "auto" or is_number:
+            return fuse
+        raise ValueError(
+            f"{fuse!r} cannot be: give `false`, `auto`, or how many configurations train together, from 2 to 1024"
+        )
 
     @pydantic.field_validator("warm_start", mode="before")
     @classmethod

@@ -9,8 +9,22 @@ import pydantic
 from modelhopper_contract.decisions import Turn
 from modelhopper_contract.errors import ExitCode
 from modelhopper_contract.record import Record
-from modelhopper_contract.records import Configuration, History, Outcome
+from modelhopper_contract.records import Configuration, History, Measurement, Outcome, Program
 from modelhopper_contract.specification import Specification
+
+
+class Begin(Record):
+    """Command: take part in a run, as this station of so many, until told to let go.
+
+    The run's lock comes beside it, as a file descriptor. What the process prints goes into the log from now on.
+    """
+
+    kind: Literal["begin"] = "begin"
+    store: str
+    experiment: str
+    station: int
+    stations: int
+    log: str
 
 
 class Prepare(Record):
@@ -21,16 +35,42 @@ class Prepare(Record):
     configurations: tuple[Configuration, ...]
 
 
+class Measure(Record):
+    """Command: build the configurations, find which are of a kind, and time each kind in every way that may be used."""
+
+    kind: Literal["measure"] = "measure"
+    specification: Specification
+    configurations: tuple[Configuration, ...]
+
+
 class Serve(Record):
     """Command: serve the inbox until told to stop."""
 
     kind: Literal["serve"] = "serve"
 
 
+class Release(Record):
+    """Command: finish what is being written, let go of the run, its lock and its log, and wait for another."""
+
+    kind: Literal["release"] = "release"
+
+
 class Stop(Record):
     """Command: finish what is being written, and exit."""
 
     kind: Literal["stop"] = "stop"
+
+
+class Begun(Record):
+    """Event: the station takes part in the run."""
+
+    kind: Literal["begun"] = "begun"
+
+
+class Released(Record):
+    """Event: the station has let go of the run; everything written is safe."""
+
+    kind: Literal["released"] = "released"
 
 
 class Built(Record):
@@ -44,6 +84,22 @@ class Built(Record):
     problem: str | None = None  # a mistake of the user's, in one message
     path: tuple[str | int, ...] = ()  # where in the configuration the mistake is
     traceback: str | None = None
+
+
+class Measured(Record):
+    """Event: all configurations were measured, or one cannot be built."""
+
+    kind: Literal["measured"] = "measured"
+    measurement: Measurement | None = None
+    problem: Built | None = None  # a mistake of the user's; then nothing was measured
+
+
+class Chosen(Record):
+    """Event: how configurations are compiled, of all ways that were measured."""
+
+    kind: Literal["chosen"] = "chosen"
+    measurement: Measurement
+    programs: dict[int, Program]  # by configuration
 
 
 class Started(Record):
@@ -107,9 +163,10 @@ class Problem(Record):
     traceback: str | None = None
 
 
-Command = Annotated[Prepare | Serve | Stop, pydantic.Field(discriminator="kind")]
+Command = Annotated[Begin | Measure | Prepare | Serve | Release | Stop, pydantic.Field(discriminator="kind")]
 Event = Annotated[
-    Built | Started | Trained | Evaluated | Idle | Ended | Decided | Problem, pydantic.Field(discriminator="kind")
+    Begun | Built | Chosen | Measured | Started | Trained | Evaluated | Idle | Ended | Decided | Problem | Released,
+    pydantic.Field(discriminator="kind"),
 ]
 
 _COMMAND: pydantic.TypeAdapter[Command] = pydantic.TypeAdapter(Command)

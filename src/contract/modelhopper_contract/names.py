@@ -6,6 +6,7 @@
     <experiment>/files/<sha256>                               the user's files, as they were submitted
     <experiment>/manifests/<split>.json                       the manifests of the data sets
     <experiment>/experiment.json                              the canonical spec
+    <experiment>/measurement.json                             what was measured when the run began, if anything was
     <experiment>/configurations/<c>.json                      written once
     <experiment>/checkpoints/<c>/<n>.safetensors              state before hop n; its header holds hop n-1's record
     <experiment>/metrics/<c>/<iteration>/<split>/<shard>.json mergeable metric state
@@ -124,6 +125,10 @@ class Names:
     def failure(self, number: int) -> str:
         """Why a configuration cannot go on, where evaluations that are not complete may stop it before that."""
         return f"{self.failures()}{number:05d}.json"
+
+    def measurement(self) -> str:
+        """What was measured when the run began."""
+        return f"{self.experiment}/measurement.json"
 
     def turns(self) -> str:
         """All turns of the search."""

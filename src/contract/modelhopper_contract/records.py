@@ -7,6 +7,7 @@ from typing import Any, Literal
 from modelhopper_contract.record import Record
 
 Split = Literal["training", "validation"]
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]  # names of Keras' dtype policies
 
 
 class Token(Record):
@@ -112,6 +113,14 @@ class Outcome(Record):
         return self.hops if self.trained is None else self.trained
 
 
+class Program(Record):
+    """How a configuration is compiled: as the experiment says, or as it was measured when the run began."""
+
+    lanes: int = 1  # configurations that one compiled step trains side by side; 1: alone
+    jit_compile: bool = False
+    precision: Precision = "float32"
+
+
 class Configuration(Record):
     """One configuration as it runs: what the search chose, and what building it once told."""
 
@@ -126,3 +135,28 @@ class Configuration(Record):
     cost: float = 1.0  # relative cost of a hop, known once built
     first_hop: int = 0  # of its own; larger for one that goes on from a copy of another configuration of this run
     origin: Origin | None = None  # whose state it begins with; None: its own initial state
+    program: Program = Program()
+
+
+class Variant(Record):
+    """A way to compile a kind of configuration, tried on some rows of a shard."""
+
+    program: Program
+    seconds: float | None = None  # of a hop of one configuration, warm, by some batches; None: it cannot be used
+    compile_s: float = 0.0  # to trace and compile it, once in each station
+    note: str | None = None  # why it cannot be used
+
+
+class Kind(Record):
+    """Configurations that one compiled program can train side by side, and what was measured for them."""
+
+    configurations: tuple[int, ...]
+    variants: tuple[Variant, ...]  # the first is each alone in float32, without XLA
+
+
+class Measurement(Record):
+    """What was measured when a run began, by which its configurations are compiled."""
+
+    device: str  # "CPU", or the GPU's name
+    rows: int  # of the shard that a hop in `seconds` trains on
+    kinds: tuple[Kind, ...]

@@ -83,8 +83,10 @@ def stay_end(ring: Ring, stations: Stations, number: int, offset: int, hop: int)
     A stay is every following hop on shards of the same station, at most once around, cut where the state must be in
     the store: at iterations that are evaluated or kept, and at the end of the run.
     """
-    here = stations.holder(ring.shard(offset, hop), number)
     end = hop + 1
+    if 1 < stations.shards <= stations.stations:
+        return end  # neighbouring shards are at different stations
+    here = stations.holder(ring.shard(offset, hop), number)
     while (
         end < ring.hops
         and not ring.is_evaluated(end)

@@ -16,9 +16,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, cast
 
-COMPILE_KEYS = ("optimizer", "loss", "metrics", "loss_weights", "jit_compile")
+COMPILE_KEYS = ("optimizer", "loss", "metrics", "loss_weights", "jit_compile", "precision")
 FIT_KEYS = ("batch_size", "epochs", "shuffle", "class_weight")
 CHOICE_KEYS = ("model", *COMPILE_KEYS, *FIT_KEYS)
 CONDITIONAL_KEYS = ("model", "optimizer")  # their dictionaries have parameters, each of which can vary by itself
@@ -51,20 +52,14 @@ class Range:
         An int where the range is of whole numbers: there each number is the middle of an interval of width 1, so that
         the bounds have a full share.
         """
-        half = Decimal("0.5") if self.is_integer else Decimal(0)
         with decimal.localcontext(_EXACT):
-            low, high = self._position(_decimal(self.low) - half), self._position(_decimal(self.high) + half)
-            return self._value(self._number(low + Decimal(fraction) * (high - low)))
+            low, width = _scaled(self)
+            return self._value(self._number(low + Decimal(fraction) * width))
 
     def nearest(self, value: float) -> float:
         """Return the value of the range that is nearest to any number: within its bounds, whole, in few digits."""
         with decimal.localcontext(_EXACT):
             return self._value(_decimal(min(max(value, self.low), self.high)))
-
-    def _position(self, number: Decimal) -> Decimal:
-        if self.scale == "linear":
-            return number
-        return number.ln() if self.scale == "log" else -(1 - number).ln()
 
     def _number(self, position: Decimal) -> Decimal:
         if self.scale == "linear":
@@ -72,7 +67,7 @@ class Range:
         return position.exp() if self.scale == "log" else 1 - (-position).exp()
 
     def _value(self, number: Decimal) -> float:
-        low, high = _decimal(self.low), _decimal(self.high)
+        low, high = _limits(self)
         if self.is_integer:
             return int(min(max(number.to_integral_value(), low), high))
         is_near_one = self.scale == "log_near_one"
@@ -115,6 +110,26 @@ def _points(values: Any, *, is_conditional: bool) -> float:
 
 def _inner_points(parameters: Iterable[Any]) -> float:
     return math.prod(_points(values, is_conditional=False) for values in parameters)
+
+
+@lru_cache(maxsize=64)
+def _scaled(values: Range) -> tuple[Decimal, Decimal]:
+    """Return where a range begins on its scale, and how wide it is there."""
+    half = Decimal("0.5") if values.is_integer else Decimal(0)
+    low, high = _limits(values)
+    begin = _position(values, low - half)
+    return begin, _position(values, high + half) - begin
+
+
+@lru_cache(maxsize=64)
+def _limits(values: Range) -> tuple[Decimal, Decimal]:
+    return _decimal(values.low), _decimal(values.high)
+
+
+def _position(values: Range, number: Decimal) -> Decimal:
+    if values.scale == "linear":
+        return number
+    return number.ln() if values.scale == "log" else -(1 - number).ln()
 
 
 def _decimal(value: float) -> Decimal:

@@ -15,7 +15,7 @@ from modelhopper_contract.ring import Ring
 from modelhopper_contract.searches import Custom, Pbt, Static
 
 # What says where and how a run is done, not what it computes.
-_NOT_IDENTITY: dict[str, Any] = {"store": True, "keep_checkpoints": True, "devices": {"kind", "stations"}}
+_NOT_IDENTITY: dict[str, Any] = {"store": True, "keep_checkpoints": True, "devices": {"kind", "stations", "per_gpu"}}
 
 _DIGESTED = ("the contents of ", "what configuration ")
 

@@ -2,6 +2,12 @@
 
 A directory on one machine, MinIO or anything else that speaks S3 on a cluster, memory in tests. `open_store` picks by
 URL. `tests/store_contract.py` is the suite that every implementation passes.
+
+What a run can count on after a power failure: everything that was put is there, but for what was put softly
+(`modelhopper_contract.stores.durability`): tokens, metric states before they are merged, and lines of the journal. Of
+those, any can be missing or torn, and any that was deleted can be back. So whoever goes on with a run puts tokens and
+clears metric states by what the durable objects say, and takes a line of the journal that cannot be read for one that
+is missing.
 """
 
 from __future__ import annotations

@@ -6,16 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from modelhopper_contract.decisions import limits, read_turns
 from modelhopper_contract.errors import ConflictError, CorruptObject, ObjectNotFound, SpecError
-from modelhopper_contract.messages import Built, Decided, Ended, Event
-from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.messages import Built, Chosen, Decided, Ended, Event
+from modelhopper_contract.names import Names, checkpoint_number, token_name
 from modelhopper_contract.progress import Progress, read_progress
-from modelhopper_contract.records import Configuration, Outcome
+from modelhopper_contract.records import Configuration, Measurement, Outcome
 from modelhopper_contract.searches import Custom
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
+from modelhopper_contract.stores.durability import SoftStore, put_all, put_soft
 from modelhopper_scheduler.engines.engine import Engine, OnEvent
 from modelhopper_scheduler.judging import Judge, judge_of, planned_of
-from modelhopper_scheduler.offsets import offsets
+from modelhopper_scheduler.offsets import offsets_together
+from modelhopper_scheduler.programs import chosen, convoys, measured_numbers, merged, must_measure
 from modelhopper_scheduler.resumption import due_tokens, stale_checkpoints
 from modelhopper_scheduler.searches.making import first_turn, search_of
 from modelhopper_scheduler.searches.search import Search
@@ -96,10 +98,14 @@ def begin(
     configuration cannot be built; then the experiment has not begun.
     """
     names = Names(specification.experiment.name)
-    planned = _built(specification, configurations, (), engine, on_event)
+    measurement = _measured(specification, configurations, None, engine, on_event)
+    planned = sorted(
+        _built(specification, configurations, (), measurement, engine, on_event), key=lambda one: one.number
+    )
     _remove_leftovers(configurations, store, names)
-    for one in planned:
-        store.put(names.configuration(one.number), one.to_json())
+    if measurement is not None:
+        store.put(names.measurement(), measurement.to_json())
+    put_all(store, {names.configuration(one.number): one.to_json() for one in planned})
     search = search or search_of(specification)
     if search is not None:
         turn = first_turn(specification, search)
@@ -122,12 +128,19 @@ def append(
 
     Those that were there stay as they are, so what they have trained stays right.
     """
-    there = {one.number for one in planned}
+    names, there = Names(specification.experiment.name), {one.number for one in planned}
     missing = [one for one in configurations if one.number not in there]
-    added = _built(specification, missing, planned, engine, on_event)
-    # In the order in which they were dealt their offsets: whoever goes on after a kill deals the rest the same.
-    for one in sorted(added, key=lambda one: (-one.cost, one.number)):
-        store.put(Names(specification.experiment.name).configuration(one.number), one.to_json())
+    if not missing:
+        return list(planned)
+    before = _stored_measurement(store, names)
+    measurement = _measured(specification, missing, before, engine, on_event)
+    if measurement is not None and measurement != before:
+        # Before anything that is chosen by it: whoever goes on after a kill chooses the same for the rest.
+        store.put(names.measurement(), measurement.to_json())
+    # In the order in which they were dealt their offsets, for the same reason.
+    added = _built(specification, missing, planned, measurement, engine, on_event)
+    for one in added:
+        store.put(names.configuration(one.number), one.to_json())
     return sorted([*planned, *added], key=lambda one: one.number)
 
 
@@ -150,33 +163,75 @@ def check_continued(
 
 
 def _chosen(configuration: Configuration) -> tuple[object, ...]:
-    return configuration.model, configuration.parameters, configuration.compile, configuration.fit
+    compiled = {"precision": "float32", **configuration.compile}  # earlier versions had no other, and did not say so
+    return configuration.model, configuration.parameters, compiled, configuration.fit
+
+
+def _measured(
+    specification: Specification,
+    configurations: Sequence[Configuration],
+    before: Measurement | None,
+    engine: Engine,
+    on_event: OnEvent,
+) -> Measurement | None:
+    """Return what is known of configurations before they are compiled; None where nothing depends on it."""
+    new = [one for one in configurations if one.number not in measured_numbers(before)]
+    if not new or not must_measure(specification.experiment, new):
+        return before
+    return merged(before, engine.measure(specification, new, on_event))
 
 
 def _built(
     specification: Specification,
     configurations: Sequence[Configuration],
     planned: Sequence[Configuration],
+    measurement: Measurement | None,
     engine: Engine,
     on_event: OnEvent,
 ) -> list[Configuration]:
-    """Build configurations that come to those planned already, and deal them their offsets."""
-    if not configurations:
-        return []
-    built = {one.configuration: one for one in engine.prepare(specification, configurations, on_event)}
+    """Build configurations that come to those planned already, and deal them their offsets; return them in that order.
+
+    How each is compiled is chosen before, and told where there was a choice.
+    """
+    programs = chosen(specification.experiment, configurations, measurement, engine.stations, specification.shards)
+    if measurement is not None:
+        on_event(Chosen(measurement=measurement, programs=programs))
+    compiled = [one.model_copy(update={"program": programs[one.number]}) for one in configurations]
+    built = {one.configuration: one for one in engine.prepare(specification, compiled, on_event)}
     _refuse_problems(configurations, built)
-    loads = [(one.offset, one.cost) for one in planned]
-    starts = offsets({number: one.cost for number, one in built.items()}, specification.shards, loads)
-    return [
-        one.model_copy(
-            update={
-                "offset": starts[one.number],
-                "weights": built[one.number].weights,
-                "cost": built[one.number].cost,
-            }
-        )
-        for one in configurations
-    ]
+    found = {
+        one.number: one.model_copy(update={"weights": built[one.number].weights, "cost": built[one.number].cost})
+        for one in compiled
+    }
+    return _dealt(found, planned, measurement, specification.shards)
+
+
+def _dealt(
+    found: Mapping[int, Configuration],
+    planned: Sequence[Configuration],
+    measurement: Measurement | None,
+    shards: int,
+) -> list[Configuration]:
+    """Return configurations with their offsets, in the order in which they are dealt these.
+
+    Costs are estimates, also where times were measured: with these, two runs would not see the data in the same order.
+    """
+    there = {one.number: one for one in planned}
+    together = convoys([*planned, *found.values()], measurement)
+    # A program that is not full takes as long as a full one: those in it share its cost.
+    costs = {
+        number: found[number].cost * found[number].program.lanes / len(convoy)
+        for convoy in together
+        for number in convoy
+        if number in found
+    }
+    # A kill in the middle of a convoy: the rest of it begins where the first part does.
+    begun = [(convoy, there[convoy[0]].offset) for convoy in together if convoy[0] in there]
+    starts = {number: offset for convoy, offset in begun for number in convoy if number in found}
+    loads = [(one.offset, one.cost) for one in planned] + [(starts[number], costs[number]) for number in starts]
+    new = [convoy for convoy in together if convoy[0] not in there]
+    starts |= offsets_together(new, costs, shards, loads)
+    return [found[number].model_copy(update={"offset": starts[number], "cost": costs[number]}) for number in starts]
 
 
 def begun(specification: Specification, store: Store, *, extend: bool = False) -> list[Configuration] | None:
@@ -213,11 +268,22 @@ def restore(specification: Specification, planned: Sequence[Configuration], stor
     stale |= stale_checkpoints(specification, progress, _ended(specification, progress, store))
     # Of hops that are done again now.
     stale |= {entry.name for entry in store.list(names.failures())}
+    if isinstance(store, SoftStore):
+        stale |= _torn_metrics(due, store, names)
     for name in stale:
         store.delete(name)
     for name, token in due.items():
-        store.put(name, token.to_json())
+        put_soft(store, name, token.to_json())
     return progress
+
+
+def _torn_metrics(due: Iterable[str], store: Store, names: Names) -> set[str]:
+    """Return the metric states of evaluations that are done again: a power failure may have torn any of them.
+
+    They would count as there, and be merged by whoever finds the set complete.
+    """
+    evaluations = {(t.configuration, t.number) for t in map(token_name, due) if t.action == "evaluate"}
+    return {entry.name for one in evaluations for entry in store.list(names.metrics(*one))}
 
 
 def _ended(specification: Specification, progress: Progress, store: Store) -> dict[int, Outcome]:
@@ -235,8 +301,16 @@ def _remove_leftovers(configurations: Sequence[Configuration], store: Store, nam
     stale = {entry.name for entry in store.list(names.configurations())} - planned
     stale |= {e.name for e in store.list(names.checkpoints()) if checkpoint_number(e.name)[0] not in numbers}
     stale |= {entry.name for entry in store.list(names.turns())}
+    stale |= {entry.name for entry in store.list(names.measurement())}
     for name in stale:
         store.delete(name)
+
+
+def _stored_measurement(store: Store, names: Names) -> Measurement | None:
+    try:
+        return Measurement.from_json(store.get(names.measurement()), names.measurement())
+    except ObjectNotFound:
+        return None
 
 
 def _refuse_problems(configurations: Sequence[Configuration], built: Mapping[int, Built]) -> None:

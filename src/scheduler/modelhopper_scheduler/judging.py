@@ -6,8 +6,9 @@ goes on after a kill: all of it is computed from the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from modelhopper_contract.decisions import Arrival, GoOn, Start, Stop, Turn, read_turns
 from modelhopper_contract.errors import ObjectNotFound, StoreUnavailable
@@ -15,12 +16,14 @@ from modelhopper_contract.messages import Decided, Ended, Evaluated, Event
 from modelhopper_contract.metrics import Metric
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.progress import newest_checkpoints
-from modelhopper_contract.records import Configuration, History, Outcome
+from modelhopper_contract.records import Configuration, History, Outcome, Program
 from modelhopper_contract.searches import Custom
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
+from modelhopper_contract.stores.durability import put_soft
 from modelhopper_contract.tokens import training_token
 from modelhopper_scheduler.offsets import later_offset
+from modelhopper_scheduler.programs import alone, by_model, is_open
 from modelhopper_scheduler.searches.configurations import started
 from modelhopper_scheduler.searches.making import objective, search_of
 from modelhopper_scheduler.searches.search import Search, Trial, next_turn, retold
@@ -93,7 +96,7 @@ class Judge:
     def _judge(self, arrival: Arrival) -> Turn:
         turn = next_turn(self._search, self._past, len(self.turns), arrival)
         # Before the turn is there for good: a choice that cannot be is a mistake of a search of the user's.
-        begun = [planned_start(self._specification, start) for start in turn.starts]
+        begun = [planned_start(self._specification, start, self._compiled) for start in turn.starts]
         self._refuse_another_judge(turn.order)
         self._store.put(self._names.turn(turn.order), turn.to_json())
         self.turns.append(turn)
@@ -132,9 +135,19 @@ class Judge:
         name = self._names.configuration(start.configuration)
         if self._store.list(name):  # begun before: with what building it told
             return Configuration.from_json(self._store.get(name), name)
-        made = planned_start(self._specification, start)
+        made = planned_start(self._specification, start, self._compiled)
         self._store.put(name, made.to_json())
         return made
+
+    def _compiled(self) -> Mapping[str, Program]:
+        return self._programs
+
+    @cached_property
+    def _programs(self) -> dict[str, Program]:
+        """How those of the first turn are compiled, by model: these were there when that was chosen."""
+        first = self.turns[0].starts if self.turns else ()
+        found = [self._names.configuration(start.configuration) for start in first]
+        return by_model(Configuration.from_json(self._store.get(name), name) for name in found)
 
     def _stop(self, stop: Stop) -> None:
         name = self._names.outcome(stop.configuration)
@@ -164,7 +177,7 @@ class Judge:
             return  # somebody who was killed has sent it, and it is on its way
         due = training_token(self._specification, self._stations, configuration, hop, until)
         for name, token in due.items():
-            self._store.put(name, token.to_json())
+            put_soft(self._store, name, token.to_json())
 
     def _drops_rungs(self, turn: Turn) -> bool:
         """Say whether checkpoints at rungs may have become useless: a search of the user's may copy any that was."""
@@ -278,10 +291,18 @@ class Judge:
         return self._past.metric
 
 
-def planned_start(specification: Specification, start: Start) -> Configuration:
-    """Return a configuration that starts after the beginning, as it runs: nobody has built it before it trains."""
+def planned_start(
+    specification: Specification, start: Start, programs: Callable[[], Mapping[str, Program]]
+) -> Configuration:
+    """Return a configuration that starts after the beginning, as it runs: nobody has built it before it trains.
+
+    It trains alone, compiled as the first of its model was: nothing is measured any more. `programs` gives these, by
+    model; it is asked where that matters.
+    """
     offset = later_offset(start.configuration, specification.shards) if start.offset is None else start.offset
-    return started(specification.experiment, start).model_copy(update={"offset": offset})
+    made = started(specification.experiment, start)
+    like = programs().get(made.model) if is_open(made) else None
+    return made.model_copy(update={"offset": offset, "program": alone(made, like)})
 
 
 def planned_of(
@@ -289,7 +310,12 @@ def planned_of(
 ) -> list[Configuration]:
     """Return all configurations that a log started, those of which there is no record made anew."""
     starts = [start for turn in turns for start in turn.starts]
-    return [found.get(start.configuration) or planned_start(specification, start) for start in starts]
+    first = [found[start.configuration] for start in turns[0].starts if start.configuration in found]
+
+    def programs() -> Mapping[str, Program]:
+        return by_model(first)
+
+    return [found.get(start.configuration) or planned_start(specification, start, programs) for start in starts]
 
 
 def _is_new(trial: Trial) -> bool:

@@ -52,6 +52,7 @@ _HOMES = {
     "log_near_one": "modelhopper.parts",
     "open_run": "modelhopper.results",
     "pack": "modelhopper_trainer.packing",
+    "stop_stations": "modelhopper_scheduler.engines.standby",
 }
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,18 +68,21 @@ class Experiment(contract.Experiment):
         """Train every configuration on this machine, and return the results.
 
         The same call goes on with a run that was interrupted, and only reads one that is complete. `engine`: "local"
-        starts one process per GPU or CPU core, "inline" trains in this process. `store`: a folder or
-        s3://bucket/prefix, "runs" when neither this nor the experiment says. `extend`: let a run of fewer iterations
-        go on. `progress`: show it. A configuration that fails is in the results and stops no other.
+        starts one process per GPU or CPU core, which then waits for another run (see `stop_stations`), "inline" trains
+        in this process. `store`: a folder or s3://bucket/prefix, "runs" when neither this nor the experiment says.
+        `extend`: let a run of fewer iterations go on. `progress`: show it. A configuration that fails is in the results
+        and stops no other.
         """
         from modelhopper.display.shown import display_of
         from modelhopper.results import Run
         from modelhopper.running import make_ready, run_job
+        from modelhopper_scheduler.engines.standby import standby
 
         _refuse_inside_a_station()
         job = make_ready(self, self._folder, engine=engine, store=store, extend=extend)
         with display_of(job, None if progress else "quiet") as display:
-            run_job(job, display.heard)
+            if extend or not display.progress.is_complete:  # one that is extended was complete
+                run_job(replace(job, standby=standby()), display.heard)
         return Run(job.store, self.name)
 
     def submit(self, engine: Argo, *, extend: bool = False) -> ClusterRun:

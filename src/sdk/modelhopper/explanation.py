@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelhopper.display.compiled import words
 from modelhopper.display.words import count, duration
 from modelhopper.reading import Reader
 from modelhopper.tables import number as rounded
 from modelhopper_contract.decisions import GoOn, Start, Stop, Turn, read_turns
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.metrics import Metric, flat
-from modelhopper_contract.records import Configuration, History, Outcome, Retried, Stay
+from modelhopper_contract.records import Configuration, History, Outcome, Program, Retried, Stay
 from modelhopper_contract.searches import Search, Several
 from modelhopper_scheduler.searches.making import objective
 
@@ -95,6 +96,8 @@ class Life:
     def lines(self) -> Iterator[Line]:
         """Tell its life from its start to its end."""
         yield Line("chosen", self._chosen())
+        if self.configuration.program != Program():
+            yield Line("compiled", words(self.configuration.program, "trains"))
         yield from self._started()
         yield from self._iterations()
         yield from self._copies()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
+from modelhopper.display.compiled import summary
 from modelhopper.display.words import duration
 from modelhopper.tables import Column, Table, number
 from modelhopper_contract.metrics import Metric, flat, recorded, values
-from modelhopper_contract.records import Configuration, Failure, History, Outcome, Split
+from modelhopper_contract.records import Configuration, Failure, History, Outcome, Program, Split
 from modelhopper_contract.specification import Specification
 
 _LONGEST_SETTING = 28
@@ -33,6 +35,7 @@ class Row:
     state: str  # "finished", "stopped", "failed" or "going on"
     failure: Failure | None = None
     reason: str | None = None  # why it was stopped, or has an earlier result than its last
+    program: Program = field(default_factory=Program)  # how it was compiled
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -53,7 +56,7 @@ class Leaderboard:
         """Return the table as text, no line longer than `width`, with at most `limit` rows."""
         lines = self._table(limit).lines(width)
         hidden = 0 if limit is None else max(0, len(self.rows) - limit)
-        return "\n".join(lines + ([f"and {hidden} more"] if hidden else []))
+        return "\n".join(lines + ([f"and {hidden} more"] if hidden else []) + self._notes())
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame; raise UserError when pandas is not installed."""
@@ -85,9 +88,10 @@ class Leaderboard:
             failed = at - table.heading_lines in table.notes
             style = "bold" if at < table.heading_lines else "red" if failed else ""
             yield Text(line, style=style, no_wrap=True)
+        yield from (Text(note, style="dim") for note in self._notes())
 
     def _repr_html_(self) -> str:
-        return self._table(None).html()
+        return self._table(None).html() + "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
 
     def _table(self, limit: int | None) -> Table:
         rows = self.rows[:limit]
@@ -101,6 +105,11 @@ class Leaderboard:
             columns.append(Column("", ["stopped" if row.state == "stopped" else "" for row in rows], is_number=False))
         notes = {at: self._note(row.number, row.failure) for at, row in enumerate(rows) if row.failure}
         return Table(columns, notes)
+
+    def _notes(self) -> list[str]:
+        """Return how configurations were compiled, where that was not as by default."""
+        said = summary([row.program for row in self.rows])
+        return [said] if said else []
 
     def _note(self, number: int, failure: Failure) -> str:
         at = f" at hop {failure.hop}" if failure.hop < self.hops else ""
@@ -144,6 +153,7 @@ def make_rows(
             state=outcome.state if outcome else "going on",
             failure=outcome.failure if outcome else None,
             reason=outcome.reason if outcome else None,
+            program=one.program,
         )
         found.append(row)
     return found

@@ -18,7 +18,7 @@ from modelhopper.specify import specify
 from modelhopper_contract.errors import ModelhopperError, SpecError, UserError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.log_lines import last_lines
-from modelhopper_contract.messages import Built, Ended, Event, Prepare, Problem, Trained, read_event
+from modelhopper_contract.messages import Built, Ended, Event, Measure, Prepare, Problem, Trained, read_event
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.engines.devices import station_gpus
@@ -74,7 +74,8 @@ def measure(experiment: Experiment, folder: Path) -> Measured:
     specification = specify(experiment, folder)
     chosen = spread(planned(specification), _MOST)
     gpu = station_gpus(experiment.devices, 1)[0]
-    return Measured(_times(_events(specification, chosen, gpu)), "CPU" if gpu is None else "GPU")
+    asked = Prepare(specification=specification, configurations=tuple(chosen))
+    return Measured(_times(timed_apart(asked, gpu)), "CPU" if gpu is None else "GPU")
 
 
 def spread(found: Sequence[Configuration], most: int) -> list[Configuration]:
@@ -94,15 +95,18 @@ def _far_apart(items: list[_T], most: int) -> list[_T]:
     return [items[(2 * at + 1) * len(items) // (2 * most)] for at in range(most)]
 
 
-def _events(specification: Specification, chosen: Sequence[Configuration], gpu: str | None) -> list[Event]:
-    asked = Prepare(specification=specification, configurations=tuple(chosen))
+def timed_apart(asked: Prepare | Measure, gpu: str | None) -> list[Event]:
+    """Let a process of its own time what is asked, with TensorFlow, and return what it says.
+
+    `gpu`: its identifier, None for a CPU. Raises ModelhopperError when the process dies.
+    """
     with tempfile.TemporaryDirectory(prefix="modelhopper-") as folder:
         events = Path(folder, "events")
         done = subprocess.run(
             [sys.executable, "-m", _MODULE, str(events), "cpu" if gpu is None else "gpu"],
             input=asked.to_json() + b"\n",
             capture_output=True,
-            env={**os.environ, **_environment(specification, gpu)},
+            env={**os.environ, **_environment(asked.specification, gpu)},
             check=False,
         )
         if done.returncode < 0 or not events.exists():
@@ -126,7 +130,7 @@ def _times(events: Sequence[Event]) -> dict[int, float]:
         if isinstance(event, Built):
             raise SpecError(f"{event.problem} (configuration {event.configuration})", event.path)
         if isinstance(event, Problem):
-            raise _explained(event)
+            raise explained(event)
     times = {event.configuration: event.busy_s for event in events if isinstance(event, Trained)}
     if not times:
         reasons = [
@@ -139,7 +143,8 @@ def _times(events: Sequence[Event]) -> dict[int, float]:
     return times
 
 
-def _explained(problem: Problem) -> ModelhopperError:
+def explained(problem: Problem) -> ModelhopperError:
+    """Return a problem of the process that timed as the error that it was."""
     error = ModelhopperError(f"A hop could not be measured: {problem.message}")
     error.exit_code = problem.exit_code
     if problem.traceback:

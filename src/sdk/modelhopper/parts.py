@@ -70,7 +70,7 @@ class Compile(contract.Compile):
     """Keras compile parameters: names, dictionaries with a `name` and parameters, or functions of your own."""
 
     def __init__(self, **given: Any) -> None:
-        """Take `optimizer`, `loss`, `metrics`, `loss_weights` and `jit_compile`."""
+        """Take `optimizer`, `loss`, `metrics`, `loss_weights`, `jit_compile` and `precision`."""
         with explained(contract.Compile):
             super().__init__(**plain(given, Path.cwd()))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelhopper.bundling import bundle
+from modelhopper.cluster_programs import check_said, fitting_convoy, fused_line, lanes_of
 from modelhopper.display.forecast_table import STATED, headline, hop_line, judged_headline, judged_line, table
 from modelhopper.specify import specified
 from modelhopper_contract.addresses import is_url
@@ -60,7 +61,8 @@ class Proposal:
         """Return in words what is to be done, and a table of the shapes with the chosen one marked."""
         cluster = self.cluster
         shapes = table(self.forecasts, self.chosen, is_asked=cluster.shape is not None)
-        return "\n".join([*self._headlines(), hop_line(cluster.hop_s, self.origin), "", shapes])
+        fused = fused_line(self.specification.experiment)
+        return "\n".join([*self._headlines(), hop_line(cluster.hop_s, self.origin), *fused, "", shapes])
 
     def _headlines(self) -> list[str]:
         plan, resources, ring = self.plan, self.cluster.resources, self.specification.ring
@@ -86,6 +88,7 @@ def propose(
     validated = experiment.data.validation is not None
     check_objective(experiment.objective, chosen, outputs, validated=validated)
     check_early_stopping(experiment.early_stopping, experiment.objective, chosen, outputs, validated=validated)
+    check_said(experiment, chosen)
     _check_data(experiment, cluster)
     origin = STATED
     if measure:
@@ -112,6 +115,7 @@ def proposal(
     rehearsal = rehearsed(specification, search)
     expected = None if rehearsal is None else _expected(rehearsal, first, specification.shards)
     count = first if rehearsal is None else rehearsal.configurations
+    lanes = lanes_of(specification.experiment, first)
     pods, ring = cluster.stations or specification.shards, _usual(specification.ring, rehearsal)
 
     def plan(shape: str, convoy: int, stations: int) -> Plan:
@@ -126,6 +130,7 @@ def proposal(
             hops=specification.ring.hops,
             most_pods=cluster.most_pods,
             expected=expected,
+            is_fused=lanes > 1,
         )
 
     def divide(convoy: int) -> Windows:
@@ -133,7 +138,8 @@ def proposal(
         return windows if expected is None else replace(windows, most_chains=count, most_hops=ring.hops)
 
     workload = Workload(ring, count, pods, cluster.pod_s, cluster.hop_s, is_shared=cluster.data.training.claims is None)
-    found = forecasts(workload, cluster.convoy, divide)
+    convoy = fitting_convoy(cluster, lanes)
+    found = [one for one in forecasts(workload, convoy, divide) if lanes == 1 or one.shape != "hop"]
     best = choose(found, cluster.shape)
     made = plan(cluster.shape or best.shape, best.convoy, pods)
     return Proposal(cluster, specification, made, found, best, contents, origin, rehearsal)

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from modelhopper_contract.cancellation import is_cancelled
 from modelhopper_contract.decisions import Turn
-from modelhopper_contract.errors import ObjectNotFound
+from modelhopper_contract.errors import CorruptObject, ObjectNotFound
 from modelhopper_contract.messages import Started
 from modelhopper_contract.names import Names, checkpoint_number, token_name
 from modelhopper_contract.record import Record
@@ -196,6 +196,10 @@ class Reader:
             return kind.from_json(self.store.get(name), name)
         except ObjectNotFound:
             return None  # removed since it was listed: a run that is extended takes its outcomes back
+        except CorruptObject:
+            if kind is Stay:  # the journal is put softly: a power failure may tear a line
+                return None
+            raise
 
 
 def _is_after(history: History, end: Outcome | None, shards: int) -> bool:

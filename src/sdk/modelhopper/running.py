@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelhopper.defaults import DEFAULT_STORE
 from modelhopper.specify import specified
@@ -39,6 +39,9 @@ from modelhopper_scheduler.lookout import Lookout
 from modelhopper_scheduler.searches.making import planned
 from modelhopper_trainer.notices import without_notices
 
+if TYPE_CHECKING:
+    from modelhopper_scheduler.engines.standby import Standby
+
 EngineName = Literal["local", "inline"]
 
 
@@ -55,6 +58,7 @@ class Job:
     extend: bool = False  # what has begun may be shorter
     manifests: Mapping[Split, Manifest] = field(default_factory=dict)  # of the data sets
     note: str = ""  # what to say of it at the start
+    standby: Standby | None = None  # where stations come from and go to, as far as there are some
 
     @property
     def stations(self) -> int:
@@ -131,13 +135,16 @@ def _cancellable(job: Job) -> Iterator[Lookout]:
 
 
 def _engine(job: Job, logs: Path, lock: int, lookout: Lookout) -> Engine:
-    devices = job.specification.experiment.devices
     if job.engine == "inline":
         return _inline(job, lookout)
     from modelhopper_scheduler.engines.local import LocalEngine
+    from modelhopper_scheduler.engines.outfit import outfits
 
-    name = job.specification.experiment.name
-    return LocalEngine(job.store, name, devices, job.gpus, logs, (lock,), lambda: lookout.seen)
+    specification = job.specification
+    needed = outfits(specification.experiment.devices, job.gpus, specification.folder, specification.files)
+    return LocalEngine(
+        job.store, specification.experiment.name, needed, logs, (lock,), lambda: lookout.seen, job.standby
+    )
 
 
 def _inline(job: Job, lookout: Lookout) -> Engine:

@@ -9,7 +9,7 @@ from modelhopper.display.words import count
 from modelhopper.reading import Reader, experiment_names
 from modelhopper_contract.digest import digest_bytes
 from modelhopper_contract.errors import ObjectNotFound, SpecError
-from modelhopper_contract.experiment import Experiment, WarmStart
+from modelhopper_contract.experiment import WarmStart
 from modelhopper_contract.names import Names
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.records import Configuration, Origin, Outcome
@@ -90,17 +90,20 @@ def continued(
 ) -> dict[str, Any]:
     """Return, as the keys of a file, the experiment that trains one configuration's result for more iterations.
 
-    `name`: by default the earlier experiment's with the configuration's number, "iris-5".
+    It is compiled as it was, but alone: there is nobody beside it. `name`: by default the earlier experiment's with the
+    configuration's number, "iris-5".
     """
     earlier = specification.experiment
-    value = earlier.model_dump(mode="json", exclude={"search", "models", _KEY, "name", "iterations", "evaluate_every"})
+    left_out = {"search", "models", _KEY, "name", "iterations", "evaluate_every", "fuse"}
+    value = earlier.model_dump(mode="json", exclude=left_out)
+    value["compile"] |= _measured(value["compile"], configuration)
     model = earlier.models[configuration.model].model_copy(update={"parameters": configuration.parameters})
     every = earlier.evaluate_every
     return {
         **value,
         "name": name or f"{earlier.name}-{configuration.number}",
         "models": {configuration.model: model.model_dump(mode="json")},
-        "search": {"method": "list", "configurations": [_choice(earlier, configuration)]},
+        "search": {"method": "list", "configurations": [_choice(value, configuration)]},
         "iterations": iterations,
         "evaluate_every": every if every is not None and every <= iterations else None,
         _KEY: {"experiment": earlier.name, "configurations": {1: configuration.number}},
@@ -165,9 +168,16 @@ def _digest(origin: Origin, store: Store) -> str:
         ) from error
 
 
-def _choice(earlier: Experiment, configuration: Configuration) -> dict[str, Any]:
+def _measured(shared: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
+    """Return what was found by measuring, in the place of what was open."""
+    program = configuration.program.model_dump(mode="json", exclude={"lanes"})
+    return {key: found for key, found in program.items() if "auto" in (shared[key], configuration.compile.get(key))}
+
+
+def _choice(value: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
     """Return what a list of one configuration has to say: where it is not what is the same for all."""
-    compiled, fit = earlier.compile.model_dump(mode="json"), earlier.fit.model_dump(mode="json")
-    own = {key: configuration.compile[key] for key in COMPILE_KEYS if configuration.compile.get(key) != compiled[key]}
+    compiled, fit = value["compile"], value["fit"]
+    asked = configuration.compile | _measured(compiled, configuration)
+    own = {key: asked[key] for key in COMPILE_KEYS if key in asked and asked[key] != compiled[key]}
     own |= {key: configuration.fit[key] for key in FIT_KEYS if configuration.fit.get(key) != fit[key]}
     return {"model": configuration.model, **own}

@@ -18,6 +18,7 @@ from modelhopper_contract.specification import Specification
 from modelhopper_trainer.compilation import make_loss, make_metric, make_optimizer, metric_name
 from modelhopper_trainer.encoding import Encoding, encoding_for
 from modelhopper_trainer.models import build_model
+from modelhopper_trainer.precision import policy, used_program
 from modelhopper_trainer.seeds import initial_weights
 from modelhopper_trainer.state import Variables
 from modelhopper_trainer.transfer import Transfer, freeze, take_weights
@@ -39,8 +40,8 @@ class Assembly:
 
     @property
     def jit_compile(self) -> bool:
-        """Whether the user asked for XLA."""
-        return bool(self.configuration.compile.get("jit_compile", False))
+        """Whether XLA compiles the step."""
+        return used_program(self.configuration).jit_compile
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -68,12 +69,13 @@ def assemble(
     weights = _weights_per_output(configuration.compile.get("loss_weights"), outputs)
     with _inside("optimizer"):
         optimizer = make_optimizer(configuration.compile["optimizer"], folder)
-    with _inside("model"):
+    used = used_program(configuration)
+    with _inside("model"), policy(used.precision):
         built = build_model(model, configuration.parameters, folder, initial_weights(seed, configuration.number))
         encoding = encoding_for(built, manifest, losses)
         transfer = _transferred(built, model, folder) if with_weights else None
         freeze(built, model.frozen_layers)
-    _compile(built, optimizer, losses, weights, configuration, folder)
+    _compile(built, optimizer, losses, weights, folder, jit_compile=used.jit_compile)
     for given in [metric for each in metrics.values() for metric in each]:
         with _inside("metrics"):
             if given not in NAMED_BY_FORM:
@@ -97,15 +99,22 @@ NAMED_BY_FORM = ("accuracy", "acc", "crossentropy", "ce")
 
 
 def program_key(configuration: Configuration, model: experiment.Model) -> bytes:
-    """Return what two configurations must share to be trained by one compiled program.
+    """Return what two configurations must share to be trained by one compiled program, as many lanes as it may have.
 
-    The learning rate is a variable, and the batch size an argument, so neither counts.
+    The learning rate is a variable, and the batch size an argument, so neither counts. Of precision and XLA counts what
+    is used.
     """
     optimizer = configuration.compile["optimizer"]
     if isinstance(optimizer, Mapping) and isinstance(optimizer.get("learning_rate"), int | float):
         optimizer = {**optimizer, "learning_rate": None}
     weighted = configuration.fit.get("class_weight") is not None
-    shared = {**configuration.compile, "optimizer": optimizer}
+    used = used_program(configuration)
+    shared = {
+        **configuration.compile,
+        "optimizer": optimizer,
+        "jit_compile": used.jit_compile,
+        "precision": used.precision,
+    }
     return canonical_json([model.model_dump(mode="json"), configuration.parameters, shared, weighted])
 
 
@@ -120,8 +129,9 @@ def _compile(
     optimizer: keras.optimizers.Optimizer,
     losses: Mapping[str, Any],
     weights: Mapping[str, float],
-    configuration: Configuration,
     folder: Path,
+    *,
+    jit_compile: bool,
 ) -> None:
     with _inside("loss"):
         made = [make_loss(loss, folder) for loss in losses.values()]
@@ -133,7 +143,7 @@ def _compile(
             optimizer=optimizer,
             loss=made[0] if single else dict(zip(names, made, strict=True)),
             loss_weights=None if single and weights[names[0]] == 1.0 else dict(weights),
-            jit_compile=configuration.compile.get("jit_compile", False),
+            jit_compile=jit_compile,
         )
     except (ValueError, TypeError) as error:
         raise SpecError(f"Keras cannot compile the model: {error}") from error

@@ -85,6 +85,12 @@ def by_output(model: keras.Model, names: tuple[str, ...], predictions: Any) -> d
     return {names[0]: predictions}
 
 
+def in_float32(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Return outputs of half precision as float32, in which metrics are computed and predictions given."""
+    half = (tf.float16, tf.bfloat16)
+    return {name: tf.cast(output, tf.float32) if output.dtype in half else output for name, output in outputs.items()}
+
+
 def _encoded(stored: tf.Tensor, output: Output, form: Form) -> tf.Tensor:
     if form is Form.ONE_HOT:
         return tf.one_hot(tf.cast(stored, tf.int32), output.num_classes, dtype=tf.float32)

@@ -7,8 +7,8 @@ which all of Keras' metrics add up over batches. So the merged value is the same
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,11 +18,10 @@ from modelhopper_contract import exact
 from modelhopper_contract.records import MetricState, ShardMetrics
 from modelhopper_trainer.assembly import Assembly
 from modelhopper_trainer.compilation import make_loss, make_metric, metric_name
-from modelhopper_trainer.encoding import Encoding, Fields, Form, by_output
+from modelhopper_trainer.encoding import Encoding, Fields, Form, by_output, in_float32
+from modelhopper_trainer.feeding import EVALUATION_ROWS
 from modelhopper_trainer.keras_internals import call_model, compute_loss, row_values
 from modelhopper_trainer.program import any_rows
-
-EVALUATION_ROWS = 1024  # of one batch; a constant, so that no user's batch size changes a metric's last bit
 
 
 class Evaluator:
@@ -33,7 +32,8 @@ class Evaluator:
         self._model = assembly.model
         self._losses = {name: make_loss(given, assembly.folder, "none") for name, given in assembly.losses.items()}
         self._metrics = _make_metrics(assembly)
-        self._batch: Callable[..., dict[str, Any]] | None = None  # traced on first use
+        self._batch: Any = None  # concrete functions, traced on first use
+        self._batches: Any = None
         # A station's writing thread merges while its training thread evaluates, through the same Keras variables.
         self._variables = threading.Lock()
 
@@ -42,14 +42,9 @@ class Evaluator:
         values: dict[str, list[Any]] = {}
         rows = 0
         for fields in pieces:
-            if self._batch is None:
-                self._batch = self._traced(fields)
             count = int(next(iter(fields.values())).shape[0])
             rows += count
-            for start in range(0, count, EVALUATION_ROWS):
-                chosen = tf.range(start, min(start + EVALUATION_ROWS, count))
-                with self._variables:
-                    found = tf.nest.map_structure(np.asarray, self._batch(dict(fields), chosen))
+            for found in self._found(dict(fields), count):
                 for name, value in found.items():
                     values.setdefault(name, []).append(value)
         return ShardMetrics(metrics={name: _state(parts, rows) for name, parts in values.items()})
@@ -67,17 +62,48 @@ class Evaluator:
                     merged |= _result(name, self._metrics[name][1], [exact.value(text) for text in sums])
         return merged
 
-    def _traced(self, fields: Fields) -> Callable[..., dict[str, Any]]:
-        traced = tf.function(self._evaluated, autograph=False)
-        found = traced.get_concrete_function(any_rows(fields), tf.TensorSpec([None], tf.int32))
-        return cast("Callable[..., dict[str, Any]]", found)
+    def _found(self, fields: Fields, count: int) -> Iterator[dict[str, Any]]:
+        """Yield what metrics need of the whole batches, and of the last, smaller one; each value has batches first.
+
+        The whole ones are one call, so that a device need not wait for Python between them.
+        """
+        if self._batch is None:
+            chosen = tf.TensorSpec([None], tf.int32)
+            self._batch = _traced(self._evaluated, any_rows(fields), chosen)
+        whole = count // EVALUATION_ROWS
+        if whole:
+            if self._batches is None:
+                self._batches = _traced(self._all_evaluated, any_rows(fields), tf.TensorSpec([], tf.int32))
+            with self._variables:
+                found = self._batches(fields, tf.constant(whole))
+            yield tf.nest.map_structure(np.asarray, found)
+        if whole * EVALUATION_ROWS < count:
+            with self._variables:
+                found = self._batch(fields, tf.range(whole * EVALUATION_ROWS, count))
+            yield tf.nest.map_structure(lambda value: np.asarray(value)[np.newaxis], found)
+
+    def _all_evaluated(self, fields: Fields, batches: tf.Tensor) -> dict[str, Any]:
+        """Evaluate whole batches from the first row on; each value of a batch becomes a row."""
+        begin = tf.range(EVALUATION_ROWS)
+        outputs = self._batch.structured_outputs
+        arrays = [tf.TensorArray(one.dtype, batches) for one in tf.nest.flatten(outputs)]
+
+        def evaluate(number: tf.Tensor, arrays: list[tf.TensorArray]) -> tuple[tf.Tensor, list[tf.TensorArray]]:
+            found = tf.nest.flatten(self._batch(fields, begin + number * EVALUATION_ROWS))
+            return number + 1, [array.write(number, one) for array, one in zip(arrays, found, strict=True)]
+
+        _, arrays = tf.while_loop(
+            lambda number, _: number < batches, evaluate, (tf.constant(0), arrays), parallel_iterations=1
+        )
+        stacked: dict[str, Any] = tf.nest.pack_sequence_as(outputs, [array.stack() for array in arrays])
+        return stacked
 
     def _evaluated(self, fields: Fields, chosen: tf.Tensor) -> dict[str, Any]:
         encoding, model = self._assembly.encoding, self._model
         batch = {name: tf.gather(field, chosen) for name, field in fields.items()}
         x, targets = encoding.encode_inputs(batch), encoding.encode_outputs(batch)
         predictions = call_model(model, x, training=False)
-        outputs = by_output(model, self._assembly.outputs, predictions)
+        outputs = in_float32(by_output(model, self._assembly.outputs, predictions))
         found = self._loss_values(x, targets, predictions, outputs)
         for name, (output, metric) in self._metrics.items():
             found[name] = _metric_values(metric, targets[output], outputs[output])
@@ -90,7 +116,7 @@ class Evaluator:
         if _has_own_loss(self._model):
             y = dict(targets) if len(targets) > 1 else next(iter(targets.values()))
             loss = compute_loss(self._model, x, y, predictions, None, training=False)
-            return {"loss": tf.fill([rows], loss)}
+            return {"loss": tf.fill([rows], tf.cast(loss, tf.float32))}
         each = {name: _per_row(loss(targets[name], outputs[name]), rows) for name, loss in self._losses.items()}
         weighted = [values * self._assembly.loss_weights[name] for name, values in each.items()]
         total = tf.add_n([*weighted, *[tf.fill([rows], tf.cast(extra, tf.float32)) for extra in self._model.losses]])
@@ -140,11 +166,19 @@ def _per_row(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(values, axis=list(range(1, values.shape.rank))) if values.shape.rank > 1 else values
 
 
+def _traced(function: Callable[..., Any], *shapes: Any) -> Any:
+    return tf.function(function, autograph=False).get_concrete_function(*shapes)
+
+
 def _state(parts: list[Any], rows: int) -> MetricState:
+    """Make the state of a metric from parts with batches first: of values of rows, or of the metric's variables."""
     if isinstance(parts[0], np.ndarray):
-        return MetricState(kind="mean", sums=(exact.exact_sum(np.concatenate(parts)),), rows=rows)
-    # One row of numbers per batch: the metric's variables, flattened.
-    table = np.stack([np.concatenate([np.ravel(array) for array in part]) for part in parts]).astype(np.float64)
+        return MetricState(
+            kind="mean", sums=(exact.exact_sum(np.concatenate([np.ravel(part) for part in parts])),), rows=rows
+        )
+    # One row of numbers per batch: the variables, flattened.
+    tables = [np.concatenate([array.reshape(len(array), -1) for array in part], axis=1) for part in parts]
+    table = np.concatenate(tables).astype(np.float64)
     return MetricState(kind="sum", sums=tuple(exact.column_sums(table)), rows=rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from modelhopper_contract.errors import HopError
 from modelhopper_contract.records import Configuration, HopRecord
 from modelhopper_trainer import seeds
 from modelhopper_trainer.feeding import Feed
+from modelhopper_trainer.fused import FusedProgram
 from modelhopper_trainer.program import Program
 
 
@@ -32,7 +34,7 @@ def run_hop(program: Program, feed: Feed, task: HopTask, steps_before: int) -> H
     the loss is not a number any more.
     """
     fit = task.configuration.fit
-    identity = (task.experiment_seed, task.configuration.number, task.hop)
+    identity = _identity(task)
     layer_seeds = seeds.layer_states(*identity, program.seed_count)
     orders = seeds.row_order(*identity, feed.rows, fit["epochs"], shuffle=fit["shuffle"])
     weights = feed.sample_weights(program.assembly.outputs[0], task.class_weights)
@@ -46,6 +48,47 @@ def run_hop(program: Program, feed: Feed, task: HopTask, steps_before: int) -> H
     return HopRecord(
         configuration=task.configuration.number, hop=task.hop, shard=task.shard, steps=steps_before + steps, loss=mean
     )
+
+
+def run_hops(
+    program: FusedProgram, feed: Feed, tasks: Sequence[HopTask], steps_before: Sequence[int]
+) -> list[HopRecord | HopError]:
+    """Train the states that are loaded in `program` on one shard, side by side, as `run_hop` trains one.
+
+    The tasks are of one kind, with equal fit parameters and one shard. A lane whose loss is not a number any more gets
+    a HopError, and the others go on.
+    """
+    fit, identities = tasks[0].configuration.fit, [_identity(task) for task in tasks]
+    count = program.seed_count
+    layer_seeds = [seeds.layer_states(*identity, count) for identity in identities] if count else None
+    orders = [seeds.row_order(*identity, feed.rows, fit["epochs"], shuffle=fit["shuffle"]) for identity in identities]
+    weights = feed.sample_weights(program.assembly.outputs[0], tasks[0].class_weights)
+    totals, steps = np.zeros(len(tasks)), 0
+    # As many orders as lanes, so that the shard is cut up the same whoever is there.
+    orders += [orders[0]] * (program.lanes - len(tasks))
+    for epoch in np.stack(orders, axis=1):
+        for fields, within in feed.ordered(epoch, fit["batch_size"], weights):
+            losses, done = program.train(fields, within, fit["batch_size"], layer_seeds if steps == 0 else None)
+            # A lane keeps the first sum that is no number, so that its reason does not depend on who else is there.
+            totals, steps = np.where(np.isfinite(totals), totals + losses, totals), steps + done
+            if not np.isfinite(totals).any():
+                break
+    means = totals / (feed.rows * fit["epochs"])
+    return [
+        _ended(task, before + steps, float(mean)) for task, before, mean in zip(tasks, steps_before, means, strict=True)
+    ]
+
+
+def _ended(task: HopTask, steps: int, loss: float) -> HopRecord | HopError:
+    try:
+        _check_finite(loss)
+    except HopError as error:
+        return error
+    return HopRecord(configuration=task.configuration.number, hop=task.hop, shard=task.shard, steps=steps, loss=loss)
+
+
+def _identity(task: HopTask) -> tuple[int, int, int]:
+    return task.experiment_seed, task.configuration.number, task.hop
 
 
 def _check_finite(loss: float) -> None:

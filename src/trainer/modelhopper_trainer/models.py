@@ -18,15 +18,19 @@ from modelhopper_contract.errors import SpecError
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_trainer.functions import call, load_function
 from modelhopper_trainer.keras_internals import FUNCTIONAL_MODULE
+from modelhopper_trainer.precision import take_policy
 
 
 def build_model(model: experiment.Model, parameters: Mapping[str, Any], folder: Path, seed: int) -> keras.Model:
     """Build a model whose initial weights, names and layer seeds depend on `seed` only.
 
-    Raises SpecError when the file, the function or its result cannot be used.
+    It has the dtype policy of the moment, as in Keras. Raises SpecError when the file, the function or its result
+    cannot be used.
     """
+    policy = keras.config.dtype_policy()
     # Layers are numbered per process ("dense_7"); starting anew gives equal configurations equal names.
     keras.utils.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)  # which was forgotten, too
     with _seeded(seed):
         built = _built(model, parameters, folder)
     if not isinstance(built, keras.Model):
@@ -42,7 +46,9 @@ def _built(model: experiment.Model, parameters: Mapping[str, Any], folder: Path)
         except SpecError as error:
             raise SpecError(f"{error}{_hint(error.path)}", error.path) from error
     path = _existing(model.build, folder)
-    return _from_json(path) if model.build.endswith(".json") else _from_keras_file(path)
+    found = _from_json(path) if model.build.endswith(".json") else _from_keras_file(path)
+    take_policy(found)
+    return found
 
 
 def _hint(path: tuple[str | int, ...]) -> str:

@@ -1,14 +1,15 @@
-"""Moving state while the device trains: one thread writes in order, another reads ahead."""
+"""Moving state while the device trains: one thread writes in order, others read ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
 
 _MOST_WAITING = 2  # writes; more would let a slow store fill the memory
+_READERS = 4  # those of a convoy are read at the same time
 
 
 class Moves:
@@ -16,14 +17,14 @@ class Moves:
 
     def __init__(self) -> None:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
         self._waiting: list[Future[None]] = []
 
     def __enter__(self) -> Moves:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
         self._writer.shutdown()
 
     def write(self, effect: Callable[[], None]) -> None:
@@ -37,6 +38,14 @@ class Moves:
         while self._waiting and self._waiting[0].done():
             self._waiting.pop(0).result()
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the oldest write, at most so long; return False when there is none. Raises as `check` does."""
+        self.check()
+        if not self._waiting:
+            return False
+        wait(self._waiting[:1], timeout_s)
+        return True
+
     def flush(self) -> None:
         """Wait until every write is done; raise the first one's error."""
         while self._waiting:
@@ -44,4 +53,4 @@ class Moves:
 
     def read(self, cause: Callable[[], T]) -> Future[T]:
         """Read in the background."""
-        return self._reader.submit(cause)
+        return self._readers.submit(cause)

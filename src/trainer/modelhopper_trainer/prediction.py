@@ -18,10 +18,11 @@ from modelhopper_contract.records import Configuration
 from modelhopper_contract.specification import Specification
 from modelhopper_trainer.assembly import NAMED_BY_FORM, Assembly, assemble_for
 from modelhopper_trainer.compilation import make_loss, make_metric
-from modelhopper_trainer.encoding import Form, by_output
+from modelhopper_trainer.encoding import Form, by_output, in_float32
 from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.feeding import Feed
 from modelhopper_trainer.functions import load_function
+from modelhopper_trainer.room import Room
 from modelhopper_trainer.shards import DataSet
 
 Array = npt.NDArray[Any]
@@ -62,7 +63,7 @@ def compiled_model(assembly: Assembly) -> keras.Model:
         loss=losses[single] if single else losses,
         metrics=metrics[single] if single else metrics,
         loss_weights=None if single and assembly.loss_weights[single] == 1.0 else dict(assembly.loss_weights),
-        jit_compile=assembly.configuration.compile.get("jit_compile", False),
+        jit_compile=assembly.jit_compile,
     )
     return model
 
@@ -83,7 +84,8 @@ def evaluate(assembly: Assembly, data: DataSet) -> dict[str, float]:
     """Return the exact metrics on a packed data set, as a run records them: loss and metrics by name."""
     evaluator = Evaluator(assembly)
     shards = [data.shard(number) for number in range(len(data.manifest.shards))]
-    feeds = [Feed({**shard.inputs, **shard.outputs}, shard.rows) for shard in shards]
+    # Each is read once, so none needs to stay.
+    feeds = [Feed({**shard.inputs, **shard.outputs}, shard.rows, Room(0)) for shard in shards]
     return evaluator.merge([evaluator.evaluate(feed.stored()) for feed in feeds])
 
 
@@ -99,7 +101,7 @@ def predictor(assembly: Assembly) -> Callable[[Mapping[str, Array], int], dict[s
         x = encoding.encode_inputs(fields)
         takes_training = model._call_has_training_arg  # noqa: SLF001 -- as Keras' own steps ask
         predictions = model(x, training=False) if takes_training else model(x)
-        found = by_output(model, assembly.outputs, predictions)
+        found = in_float32(by_output(model, assembly.outputs, predictions))
         forms = zip(assembly.outputs, encoding.forms, strict=True)
         return {name: _probabilities(found[name], form, assembly.losses[name]) for name, form in forms}
 

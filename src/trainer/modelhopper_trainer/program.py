@@ -55,9 +55,9 @@ class Program:
 
     def read(self) -> dict[str, Array]:
         """Return the state as arrays that do not change when training goes on."""
-        # A variable that is updated while somebody holds what was read gets a buffer of its own.
+        # On a CPU not even copied: a variable that is updated while somebody holds what was read gets a new buffer.
         return {
-            name: tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype).numpy()
+            name: np.asarray(tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype))
             for name, value in self._values.items()
         }
 
@@ -102,7 +102,7 @@ class Program:
         x, targets = encoding.encode_inputs(batch), encoding.encode_outputs(batch)
         with tf.GradientTape() as tape:
             predictions = call_model(model, x, training=True)
-            y = _like(model, self.assembly.outputs, targets, predictions)
+            y = like(model, self.assembly.outputs, targets, predictions)
             loss = compute_loss(model, x, y, predictions, batch.get(WEIGHT_FIELD), training=True)
             scaled = model.optimizer.scale_loss(loss)
         weights = model.trainable_weights
@@ -115,7 +115,7 @@ class Program:
         traced = tf.function(self._trained_pass, autograph=False).get_concrete_function(
             any_rows(fields), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
         )
-        _refuse_stateful_random(traced.graph)
+        refuse_stateful_random(traced.graph)
         outside, own = outside_seed_state(), self.assembly.variables.seeds()
         is_new = outside is not None and all(variable is not outside for variable in own)
         self._seeds = [*own, outside] if is_new else own
@@ -176,7 +176,8 @@ def make_program(assembly: Assembly) -> Program:
     return KerasLoop(assembly) if has_own_train_step(assembly.model) else Program(assembly)
 
 
-def _like(model: keras.Model, names: tuple[str, ...], targets: Mapping[str, tf.Tensor], predictions: Any) -> Any:
+def like(model: keras.Model, names: tuple[str, ...], targets: Mapping[str, tf.Tensor], predictions: Any) -> Any:
+    """Return targets by output name in the structure in which the model returns its predictions."""
     if isinstance(predictions, Mapping):
         return dict(targets)
     if isinstance(predictions, list | tuple):
@@ -185,7 +186,8 @@ def _like(model: keras.Model, names: tuple[str, ...], targets: Mapping[str, tf.T
     return targets[names[0]]
 
 
-def _refuse_stateful_random(graph: Any) -> None:
+def refuse_stateful_random(graph: Any) -> None:
+    """Raise HopError when a graph draws random numbers that a hop cannot repeat."""
     functions = [graph.as_graph_def(), *graph.as_graph_def().library.function]
     nodes = [node for part in functions for node in (part.node if hasattr(part, "node") else part.node_def)]
     found = sorted({node.op for node in nodes} & _STATEFUL_RANDOM)

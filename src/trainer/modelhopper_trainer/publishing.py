@@ -1,15 +1,17 @@
 """What a station writes after a stay or an evaluation, in the order that makes a crash between any two harmless.
 
 First the result, then the tokens that announce it, then the own token goes: until that last step the work would be
-done again, to the same bytes.
+done again, to the same bytes. What follows from checkpoints and histories is put softly; they themselves are on the
+disk before anything that they replace is removed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Ended, Evaluated, Event
@@ -18,10 +20,21 @@ from modelhopper_contract.records import Configuration, Failure, History, Outcom
 from modelhopper_contract.ring import Ring
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
+from modelhopper_contract.stores.durability import put_all, put_soft
 from modelhopper_contract.tokens import tokens_of
 from modelhopper_trainer.stopping import Stopping
 
 Merge = Callable[[list[ShardMetrics]], dict[str, float]]
+
+
+class Result(NamedTuple):
+    """What a configuration has become in a stay."""
+
+    configuration: Configuration
+    data: bytes  # the checkpoint at the stay's end
+    stay: Stay
+    token: str  # the name of the one that sent it here
+    until: int | None = None  # the iterations that this token lets it train
 
 
 @dataclass(frozen=True)
@@ -39,17 +52,29 @@ class Publisher:
         return Names(self.specification.experiment.name)
 
     def stay(self, configuration: Configuration, data: bytes, stay: Stay, token: str, until: int | None = None) -> None:
-        """Publish the checkpoint at the end of a stay, tell who goes on, and remove what is not needed any more.
+        """Publish the checkpoint at the end of a stay, tell who goes on, and remove what is not needed any more."""
+        self.stays([Result(configuration, data, stay, token, until)])
 
-        `until`: the iterations that its token lets the configuration train.
+    def stays(self, results: Sequence[Result]) -> None:
+        """Publish what a convoy has become, step by step for all of it, so that it arrives together where it goes.
+
+        Tokens to train come last of all tokens: between the first and the last of them there is little to wait for.
         """
-        number, end = configuration.number, stay.end_hop
-        self.store.put(self.names.checkpoint(number, end), data)
-        if self._stopping is None or not self._stopping.settle(number):
-            self.announce(configuration, end, until)
-        self.store.delete(token)
-        self.store.put(self.names.journal(number, end), stay.to_json())
-        self._remove(number, stay.first_hop)
+        made = {self.names.checkpoint(one.configuration.number, one.stay.end_hop): one.data for one in results}
+        put_all(self.store, made)
+        going = [one for one in results if not self._is_settled(one.configuration.number)]
+        announced = {
+            name: token
+            for one in going
+            for name, token in self._tokens(one.configuration, one.stay.end_hop, one.until).items()
+        }
+        for name in sorted(announced, key=lambda name: announced[name].action == "train"):
+            put_soft(self.store, name, announced[name].to_json())
+        for one in results:
+            self.store.delete(one.token)
+        for one in results:
+            put_soft(self.store, self.names.journal(one.configuration.number, one.stay.end_hop), one.stay.to_json())
+            self._remove(one.configuration.number, one.stay.first_hop)
 
     def forward(self, configuration: Configuration, newest: int, token: Token, name: str) -> None:
         """Replace the token of a hop that was done by those of the newest checkpoint; those there stay the same."""
@@ -59,15 +84,15 @@ class Publisher:
 
     def announce(self, configuration: Configuration, hop: int, until: int | None = None) -> None:
         """Put the tokens that a checkpoint gives rise to."""
-        for name, token in tokens_of(self.specification, self.stations, configuration, hop, until).items():
-            self.store.put(name, token.to_json())
+        for name, token in self._tokens(configuration, hop, until).items():
+            put_soft(self.store, name, token.to_json())
 
     def evaluation(
         self, number: int, iteration: int, found: dict[tuple[Split, int], ShardMetrics], token: str, merge: Merge
     ) -> None:
         """Publish metric states; whoever completes the set merges it and says how the configuration ended."""
         for (split, shard), metrics in found.items():
-            self.store.put(self.names.metric(number, iteration, split, shard), metrics.to_json())
+            put_soft(self.store, self.names.metric(number, iteration, split, shard), metrics.to_json())
         spec = self.specification
         entries = [entry.name for entry in self.store.list(self.names.metrics(number, iteration))]
         if len(entries) == spec.shards + spec.validation_shards:
@@ -96,6 +121,12 @@ class Publisher:
     def _stopping(self) -> Stopping | None:
         rule = self.specification.experiment.early_stopping
         return None if rule is None else Stopping(self.store, self.specification, rule, self.report)
+
+    def _tokens(self, configuration: Configuration, hop: int, until: int | None) -> dict[str, Token]:
+        return tokens_of(self.specification, self.stations, configuration, hop, until)
+
+    def _is_settled(self, number: int) -> bool:
+        return self._stopping is not None and self._stopping.settle(number)
 
     def _complete(self, number: int, iteration: int, entries: list[str], merge: Merge) -> None:
         history = self._merged(number, iteration, entries, merge)

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
 from modelhopper_contract import checkpoint
-from modelhopper_contract.checkpoint import Checkpoint, State
+from modelhopper_contract.checkpoint import Checkpoint
 from modelhopper_contract.errors import CorruptObject, HopError, ModelhopperError, ObjectNotFound, SpecError
 from modelhopper_contract.messages import Event, Idle, Started, Trained
 from modelhopper_contract.names import Names, checkpoint_number
-from modelhopper_contract.records import Configuration, Failure, HopRecord, ShardMetrics, Split, Stay, Token
+from modelhopper_contract.records import Configuration, Failure, ShardMetrics, Split, Stay, Token
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.tokens import held
-from modelhopper_trainer.class_weights import class_weights
+from modelhopper_trainer.convoys import Convoys
+from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.failures import Watch, failure
-from modelhopper_trainer.hop import HopTask, run_hop
 from modelhopper_trainer.moves import Moves
 from modelhopper_trainer.origin import first_checkpoint, is_to_be_made
-from modelhopper_trainer.preparation import build, prepare
-from modelhopper_trainer.publishing import Publisher
+from modelhopper_trainer.preparation import build, measured, prepare
+from modelhopper_trainer.publishing import Publisher, Result
 from modelhopper_trainer.state import model_part
+from modelhopper_trainer.voyage import Arrived, Lost, Trip, Voyage
 from modelhopper_trainer.workshop import Workshop
+
+# For those who are about to join a convoy: longer than a store takes for a few small objects, and rarely needed.
+_MOST_LOOKS = 20
+_LOOK_S = 0.005
+_GLANCE_S = 0.002  # from look to look while something is written
 
 
 class Arrival(NamedTuple):
@@ -35,14 +41,6 @@ class Arrival(NamedTuple):
     token: Token
     configuration: Configuration
     checkpoint: Checkpoint | None  # None when the token is out of date
-
-
-class Trip(NamedTuple):
-    """A configuration on its way, with the token that sent it and that token's name."""
-
-    configuration: Configuration
-    token: Token
-    name: str
 
 
 class Station:
@@ -72,10 +70,14 @@ class Station:
         self._workshop = workshop or Workshop(specification)
         self._publisher = Publisher(store, specification, stations, report)
         self._moves = Moves()
+        self._convoys = Convoys(store, specification, stations, self._workshop, self._configuration)
         self._configurations: dict[int, Configuration] = {}
         self._served: set[str] = set()  # tokens whose result is still waiting to be written
         self._ahead: dict[str, Future[Arrival | None]] = {}
-        self._hop_now = 0  # the hop that a failure belongs to
+
+    def measure(self, configurations: Sequence[Configuration]) -> None:
+        """Find which configurations are of a kind, time each kind, and report it; or what is wrong with one."""
+        self._report(measured(self._specification, configurations, self._workshop))
 
     def prepare(self, configurations: Iterable[Configuration]) -> None:
         """Build each configuration once, put its checkpoint 0, and report it."""
@@ -90,7 +92,8 @@ class Station:
                 if self.step():
                     empty = 0
                     continue
-                self._moves.flush()
+                if self._moves.wait(_GLANCE_S):
+                    continue  # what is being written may come back here, and others' tokens come meanwhile
                 if empty == 0:
                     self._report(Idle(station=self._station))
                 wait(empty)
@@ -98,39 +101,48 @@ class Station:
             self._moves.flush()
 
     def step(self) -> bool:
-        """Serve the oldest token; return False when the inbox is empty."""
+        """Serve the oldest token, and with it those that train together with it; return False when there is none."""
         self._moves.check()
         waiting = self._waiting()
         if not waiting:
             return False
-        self._serve_first(waiting[:2])
+        convoy = self._convoys.first(waiting)
+        for _ in range(_MOST_LOOKS):
+            if not self._convoys.is_awaited(convoy, self._served):
+                break
+            # A fused program takes as long for one as for all, and who is left behind once stays behind.
+            time.sleep(_LOOK_S)
+            waiting = self._waiting()
+            convoy = self._convoys.first(waiting)
+        self._serve_convoy(convoy, [name for name in waiting if name not in convoy])
         return True
 
     def serve_only(self, tokens: Sequence[str], is_over: Callable[[], bool]) -> None:
         """Serve these tokens of the inbox, in this order and each once, and nothing that they give rise to.
 
-        One that is not there any more is passed over: somebody else served it. Returns when everything is written, or
-        as soon as `is_over` between two tokens.
+        Those that train together are served when the first of them is. One that is not there any more is passed over:
+        somebody else served it. Returns when everything is written, or as soon as `is_over` between two services.
         """
-        for position in range(len(tokens)):
-            if is_over():
-                break
+        left = list(tokens)
+        while left and not is_over():
             self._moves.check()
-            self._serve_first(tokens[position : position + 2])
+            convoy = self._convoys.first(left)
+            left = [name for name in left if name not in convoy]
+            self._serve_convoy(convoy, left)
         self._moves.flush()
 
     def flush(self) -> None:
         """Wait until everything that was decided is written."""
         self._moves.flush()
 
-    def _serve_first(self, names: Sequence[str]) -> None:
-        """Serve the first token; read what the others need meanwhile."""
-        name = names[0]
-        self._read_ahead(names)
-        arrival = self._ahead.pop(name).result()
-        if arrival is not None:
-            self._served.add(name)
-            self._serve(name, arrival)
+    def _serve_convoy(self, names: Sequence[str], waiting: Sequence[str]) -> None:
+        """Serve these tokens together; read meanwhile what the next ones of those that wait need."""
+        self._read_ahead([*names, *self._convoys.first(waiting)])
+        found = [(name, self._ahead.pop(name).result()) for name in names]
+        arrivals = {name: arrival for name, arrival in found if arrival is not None}
+        self._served.update(arrivals)
+        if arrivals:
+            self._serve(arrivals)
 
     def _waiting(self) -> list[str]:
         entries = self._store.list(self._names.inbox(self._station))
@@ -173,29 +185,31 @@ class Station:
             self._configurations[number] = Configuration.from_json(self._store.get(name), name)
         return self._configurations[number]
 
-    def _serve(self, name: str, arrival: Arrival) -> None:
-        token, found = arrival.token, arrival.checkpoint
-        self._hop_now = token.hop
-        self._report(
-            Started(action=token.action, station=self._station, configuration=token.configuration, hop=token.hop)
-        )
-        self._watch.begin()  # after the report, which may itself print
+    def _serve(self, arrivals: Mapping[str, Arrival]) -> None:
+        # The oldest is told last: when this process is killed, it is to blame, for it comes first the next time, too.
+        for arrival in reversed([*arrivals.values()]):
+            action, number, hop = arrival.token.action, arrival.token.configuration, arrival.token.hop
+            self._report(Started(action=action, station=self._station, configuration=number, hop=hop))
+        self._watch.begin()  # after the reports, which may themselves print
+        trips = [trip for name, arrival in arrivals.items() if (trip := self._trip(name, arrival)) is not None]
+        if trips and trips[0].token.action == "train":
+            self._train(trips)
+        elif trips:  # each is evaluated by itself
+            self._evaluate(trips[0])
+
+    def _trip(self, name: str, arrival: Arrival) -> Trip | None:
+        """Return a configuration with its state; None for one whose token is out of date, which is repaired."""
+        token, configuration, found = arrival
         if found is None and not self._begins(arrival):
-            self._write(name, lambda: self._forward(name, arrival))
-            return
+            self._write([name], lambda: self._forward(name, arrival))
+            return None
         try:
-            if found is None:
-                found = self._beginning(arrival.configuration)
-            if token.action == "train":
-                self._train(name, arrival.configuration, found, token)
-            else:
-                self._evaluate(name, arrival.configuration, found, token.hop)
-        except (HopError, SpecError) as error:
+            return Trip(configuration, found or self._beginning(configuration), token, name)
+        except Exception as error:
+            if not _is_its_own(error):
+                raise
             self._fail(name, token, error)
-        except ModelhopperError:
-            raise  # the store or a shard, not this configuration
-        except Exception as error:  # noqa: BLE001 -- whatever a user's model raises ends that model only
-            self._fail(name, token, error)
+            return None
 
     def _begins(self, arrival: Arrival) -> bool:
         token, configuration = arrival.token, arrival.configuration
@@ -213,72 +227,97 @@ class Station:
         except SpecError as error:
             raise HopError(str(error)) from error  # what is wrong with one that the user did not write ends that one
 
-    def _train(self, name: str, configuration: Configuration, found: Checkpoint, token: Token) -> None:
-        started_s, started, hop = time.time(), time.perf_counter(), token.hop
-        program = self._workshop.tools(configuration).program
-        program.load(found.state)
-        ring = self._specification.ring
-        end = stay_end(ring, Stations(self._stations, ring.shards), configuration.number, configuration.offset, hop)
-        trained = time.perf_counter()
-        record = found.record
-        for n in range(hop, end):
-            record = self._hop(configuration, n, record)
-        train_s = time.perf_counter() - trained
-        state = program.read()
-        overhead_s = time.perf_counter() - started - train_s
-        stay = Stay(
-            configuration=configuration.number,
-            first_hop=hop,
-            end_hop=end,
+    def _train(self, trips: Sequence[Trip]) -> None:
+        voyage = Voyage(self._specification, self._workshop, trips, self._stay_end(trips[0]) - trips[0].token.hop)
+        try:
+            found = voyage.train()
+        except Exception as error:
+            if not _is_its_own(error):
+                raise
+            self._blame(trips, error, voyage.done)
+        else:
+            self._arrive(voyage, found)
+
+    def _blame(self, trips: Sequence[Trip], error: BaseException, done: int) -> None:
+        """Take the error for that of a configuration; of several, let each show by itself whose it is."""
+        if len(trips) == 1:
+            self._fail(trips[0].name, trips[0].token, error, done)
+            return
+        for trip in trips:
+            self._train([trip])
+
+    def _arrive(self, voyage: Voyage, found: Sequence[Arrived | Lost]) -> None:
+        for one in found:
+            if isinstance(one, Lost):
+                self._fail(one.trip.name, one.trip.token, one.error, one.hops)
+        arrived = [one for one in found if isinstance(one, Arrived)]
+        stays = [self._stay_of(one.trip, voyage, len(found)) for one in arrived]
+        if arrived:
+            self._write([one.trip.name for one in arrived], lambda: self._publish(arrived, stays))
+
+    def _stay_end(self, trip: Trip) -> int:
+        ring, one = self._specification.ring, trip.configuration
+        return stay_end(ring, Stations(self._stations, ring.shards), one.number, one.offset, trip.token.hop)
+
+    def _stay_of(self, trip: Trip, voyage: Voyage, members: int) -> Stay:
+        return Stay(
+            configuration=trip.configuration.number,
+            first_hop=trip.token.hop,
+            end_hop=trip.token.hop + voyage.done,
             station=self._station,
-            started_s=started_s,
-            train_s=train_s,
-            overhead_s=overhead_s,
+            started_s=voyage.started_s,
+            train_s=voyage.train_s / members,  # its share, so that times add up
+            overhead_s=voyage.overhead_s / members,
         )
-        self._write(name, lambda: self._publish(Trip(configuration, token, name), state, record, stay))
 
-    def _hop(self, configuration: Configuration, hop: int, before: HopRecord) -> HopRecord:
-        self._hop_now = hop
-        shard = self._specification.ring.shard(configuration.offset, hop)
-        weights = class_weights(configuration.fit["class_weight"], self._workshop.manifest)
-        task = HopTask(self._specification.experiment.seed, configuration, hop, shard, weights)
-        program = self._workshop.tools(configuration).program
-        return run_hop(program, self._workshop.feed("training", shard), task, before.steps)
-
-    def _publish(self, trip: Trip, state: State, record: HopRecord, stay: Stay) -> None:
-        data = checkpoint.to_bytes(state, record)
-        self._publisher.stay(trip.configuration, data, stay, trip.name, trip.token.until)
-        self._report(
-            Trained(
-                station=self._station,
-                configuration=stay.configuration,
-                first_hop=stay.first_hop,
-                end_hop=stay.end_hop,
-                loss=record.loss or 0.0,
-                busy_s=stay.train_s,
+    def _publish(self, arrived: Sequence[Arrived], stays: Sequence[Stay]) -> None:
+        self._publisher.stays(
+            [
+                Result(trip.configuration, checkpoint.to_bytes(state, record), stay, trip.name, trip.token.until)
+                for (trip, state, record), stay in zip(arrived, stays, strict=True)
+            ]
+        )
+        for (_, _, record), stay in zip(arrived, stays, strict=True):
+            self._report(
+                Trained(
+                    station=self._station,
+                    configuration=stay.configuration,
+                    first_hop=stay.first_hop,
+                    end_hop=stay.end_hop,
+                    loss=record.loss or 0.0,
+                    busy_s=stay.train_s,
+                )
             )
-        )
 
-    def _evaluate(self, name: str, configuration: Configuration, found: Checkpoint, hop: int) -> None:
-        program, evaluator = self._workshop.tools(configuration)
-        program.load(model_part(found.state))
-        metrics: dict[tuple[Split, int], ShardMetrics] = {}
-        for split, shards in held(self._specification, self._stations, self._station, configuration.number).items():
-            for shard in shards:
-                metrics[split, shard] = evaluator.evaluate(self._workshop.feed(split, shard).stored())
-        iteration = self._specification.ring.iteration(hop)
-        number = configuration.number
-        token = Token(action="evaluate", configuration=number, hop=hop)
+    def _evaluate(self, trip: Trip) -> None:
+        try:
+            metrics, evaluator = self._metrics(trip)
+        except Exception as error:
+            if not _is_its_own(error):
+                raise
+            self._fail(trip.name, trip.token, error)
+            return
+        number, iteration = trip.configuration.number, self._specification.ring.iteration(trip.token.hop)
 
         def publish() -> None:
             try:
-                self._publisher.evaluation(number, iteration, metrics, name, evaluator.merge)
+                self._publisher.evaluation(number, iteration, metrics, trip.name, evaluator.merge)
             except ModelhopperError:
                 raise
             except Exception as error:  # noqa: BLE001 -- merging runs the user's own metrics
-                self._publisher.failure(number, self._described(token, error), name)
+                self._publisher.failure(number, self._described(trip.token, error), trip.name)
 
-        self._write(name, publish)
+        self._write([trip.name], publish)
+
+    def _metrics(self, trip: Trip) -> tuple[dict[tuple[Split, int], ShardMetrics], Evaluator]:
+        number = trip.configuration.number
+        program, evaluator = self._workshop.tools(trip.configuration)
+        program.load(model_part(trip.checkpoint.state))
+        metrics: dict[tuple[Split, int], ShardMetrics] = {}
+        for split, shards in held(self._specification, self._stations, self._station, number).items():
+            for shard in shards:
+                metrics[split, shard] = evaluator.evaluate(self._workshop.feed(split, shard).stored())
+        return metrics, evaluator
 
     def _forward(self, name: str, arrival: Arrival) -> None:
         """Repair a token that is out of date: the work is done, or the configuration has ended."""
@@ -293,23 +332,31 @@ class Station:
             raise CorruptObject(f"{missing} is missing, and configuration {number} cannot go on without it.")
         self._publisher.forward(arrival.configuration, newest, arrival.token, name)
 
-    def _fail(self, name: str, token: Token, error: BaseException) -> None:
-        found = self._described(token, error)
-        self._write(name, lambda: self._publisher.failure(token.configuration, found, name))
+    def _fail(self, name: str, token: Token, error: BaseException, done: int = 0) -> None:
+        found = self._described(token, error, done)
+        self._write([name], lambda: self._publisher.failure(token.configuration, found, name))
 
-    def _described(self, token: Token, error: BaseException) -> Failure:
+    def _described(self, token: Token, error: BaseException, done: int = 0) -> Failure:
+        """Describe what a configuration failed of, after so many hops of the stay."""
         if token.action == "evaluate":
             return failure(error, self._station, token.hop, None, self._watch)
-        configuration = self._configuration(token.configuration)
-        shard = self._specification.ring.shard(configuration.offset, self._hop_now)
-        return failure(error, self._station, self._hop_now, shard, self._watch)
+        hop = token.hop + done
+        shard = self._specification.ring.shard(self._configuration(token.configuration).offset, hop)
+        return failure(error, self._station, hop, shard, self._watch)
 
-    def _write(self, name: str, effect: Callable[[], None]) -> None:
+    def _write(self, names: Sequence[str], effect: Callable[[], None]) -> None:
+        """Let the effect of these tokens be written."""
+
         def write() -> None:
             effect()
-            self._served.discard(name)
+            self._served.difference_update(names)
 
         self._moves.write(write)
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Say whether an error ends one configuration, as whatever a user's model raises does, and not one of the store."""
+    return isinstance(error, HopError | SpecError) or not isinstance(error, ModelhopperError)
 
 
 def _arrived(entry: Entry) -> tuple[float, str]:

@@ -1,7 +1,7 @@
-"""Timing one hop of some configurations on this machine, for a prediction. Nothing is stored.
+"""Timing on this machine, for whoever asks before a run: one hop of some configurations, or every way to compile them.
 
-A process of its own: a command comes in on standard input, events go out into a file, and TensorFlow's memory goes with
-the process.
+Nothing is stored. A process of its own: a command comes in on standard input, events go out into a file, and
+TensorFlow's memory goes with the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelhopper_contract.errors import ExitCode, HopError, ModelhopperError, SpecError
-from modelhopper_contract.messages import Built, Ended, Event, Prepare, Problem, Trained
+from modelhopper_contract.messages import Built, Command, Ended, Event, Measure, Prepare, Problem, Trained, read_command
 from modelhopper_contract.records import Configuration, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_trainer.assembly import assemble_for
@@ -22,18 +22,22 @@ from modelhopper_trainer.device import configure
 from modelhopper_trainer.failures import Watch, failure
 from modelhopper_trainer.feeding import Feed
 from modelhopper_trainer.hop import HopTask, run_hop
+from modelhopper_trainer.measurement import Patience
+from modelhopper_trainer.preparation import measured
 from modelhopper_trainer.program import make_program
 from modelhopper_trainer.shards import DataSet, ShardArrays, open_data
+from modelhopper_trainer.workshop import Workshop
 
+_PATIENCE = Patience(kind_s=20.0, total_s=120.0, is_thorough=True)  # somebody wants to know, and waits for nothing else
 _SHARD = 0  # shards have equally many rows, give or take one
 
 
 def main(arguments: list[str]) -> int:
     """Time what standard input says; the arguments are the file for events, and gpu or cpu. Return the exit code."""
-    asked = Prepare.from_json(sys.stdin.buffer.readline())
+    asked = read_command(sys.stdin.buffer.readline())
     with Path(arguments[0]).open("wb") as events:
         try:
-            found = timed(asked.specification, asked.configurations, gpu=arguments[1] == "gpu")
+            found = _found(asked, gpu=arguments[1] == "gpu")
             events.writelines(event.to_json() + b"\n" for event in found)
         except Exception as error:  # noqa: BLE001 -- told to whoever asked
             code = error.exit_code if isinstance(error, ModelhopperError) else ExitCode.PERMANENT
@@ -43,10 +47,18 @@ def main(arguments: list[str]) -> int:
     return ExitCode.DONE
 
 
-def timed(specification: Specification, configurations: tuple[Configuration, ...], *, gpu: bool) -> Iterator[Event]:
-    """Yield `Trained` for each configuration that did a hop, `Built` for a mistake in one, `Ended` for a failure."""
+def _found(asked: Command, *, gpu: bool) -> Iterator[Event]:
+    assert isinstance(asked, Prepare | Measure)  # noqa: S101 -- for the type; nobody asks for anything else
+    specification, configurations = asked.specification, asked.configurations
     devices = specification.experiment.devices
     configure(threads=devices.threads, gpu=gpu, deterministic=devices.deterministic)
+    if isinstance(asked, Prepare):
+        return timed(specification, configurations)
+    return iter([measured(specification, configurations, Workshop(specification), _PATIENCE)])
+
+
+def timed(specification: Specification, configurations: tuple[Configuration, ...]) -> Iterator[Event]:
+    """Yield `Trained` for each configuration that did a hop, `Built` for a mistake in one, `Ended` for a failure."""
     data = open_data(specification.address(specification.experiment.data.train))
     for configuration in configurations:
         try:

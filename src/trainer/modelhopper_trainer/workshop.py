@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from modelhopper_contract.digest import digest_file
 from modelhopper_contract.errors import ConflictError
 from modelhopper_contract.manifest import Manifest
+from modelhopper_contract.record import canonical_json
 from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
 from modelhopper_trainer.assembly import Assembly, assemble_for, program_key
+from modelhopper_trainer.blueprint import Blueprint, blueprint
+from modelhopper_trainer.crew import Alone, Crew, Together
 from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.feeding import Feed
+from modelhopper_trainer.fused import FusedProgram
 from modelhopper_trainer.program import Program, make_program
+from modelhopper_trainer.room import station_room
 from modelhopper_trainer.shards import DataSet, open_data
 
 
@@ -31,7 +37,11 @@ class Workshop:
         """Use these data sets, which are known to be the experiment's; by default open those that it names."""
         self._specification = specification
         self._tools: dict[bytes, Tools] = {}
+        self._fused: dict[bytes, FusedProgram] = {}
+        self._blueprints: dict[bytes, Blueprint] = {}
         self._feeds: dict[tuple[Split, int], Feed] = {}
+        devices = specification.experiment.devices
+        self._room = station_room(devices.threads, devices.per_gpu)
         self._data = _opened(specification) if data is None else data
         for written in specification.files:
             path = specification.path(written)
@@ -51,6 +61,21 @@ class Workshop:
             self.keep(configuration, assembly)
         return self._tools[key]
 
+    def crew(self, configurations: Sequence[Configuration]) -> Crew:
+        """Return what trains these side by side: one alone, or several of one `fuse_key`.
+
+        One whose program has lanes trains in these also when it is alone, for results depend on how many there are.
+        """
+        first = configurations[0]
+        if first.program.lanes == 1:
+            return Alone(self.tools(first).program)
+        return Together(self._fused_program(first), [self._blueprint(one).numbers for one in configurations])
+
+    def fuse_key(self, configuration: Configuration) -> bytes:
+        """Return what configurations must share to train in the lanes of one program, batch for batch."""
+        kind, fit = self._blueprint(configuration).kind, configuration.fit
+        return canonical_json([kind, fit, configuration.program.model_dump(mode="json")])
+
     def keep(self, configuration: Configuration, assembly: Assembly) -> bool:
         """Use an assembly for the configurations of its kind; return False when there is one already."""
         key = self._key(configuration)
@@ -63,8 +88,35 @@ class Workshop:
         """Return a shard's rows; its digest is checked on first use."""
         if (split, shard) not in self._feeds:
             arrays = self._data[split].shard(shard)
-            self._feeds[split, shard] = Feed({**arrays.inputs, **arrays.outputs}, arrays.rows)
+            self._feeds[split, shard] = Feed({**arrays.inputs, **arrays.outputs}, arrays.rows, self._room)
         return self._feeds[split, shard]
+
+    def sample(self, rows: int) -> Feed:
+        """Return the first so many rows of the first shard of the training data."""
+        arrays = self._data["training"].shard(0)
+        return Feed({name: array[:rows] for name, array in {**arrays.inputs, **arrays.outputs}.items()}, rows)
+
+    def apart(self) -> Workshop:
+        """Return a workshop with the same data and programs of its own, for trials."""
+        found = copy(self)
+        vars(found).update(_tools={}, _fused={}, _blueprints={})
+        return found
+
+    def _fused_program(self, configuration: Configuration) -> FusedProgram:
+        # The batch size and the order of rows are arguments, so those who differ in them share the program.
+        weighted = configuration.fit.get("class_weight") is not None
+        program = configuration.program.model_dump(mode="json")
+        key = canonical_json([self._blueprint(configuration).kind, program, weighted])
+        if key not in self._fused:
+            # It holds states of its own: the model that it is made from evaluates meanwhile, and is built once.
+            self._fused[key] = FusedProgram(self.tools(configuration).program.assembly, configuration.program.lanes)
+        return self._fused[key]
+
+    def _blueprint(self, configuration: Configuration) -> Blueprint:
+        key = self._key(configuration)
+        if key not in self._blueprints:
+            self._blueprints[key] = blueprint(self.tools(configuration).program.assembly)
+        return self._blueprints[key]
 
     def _key(self, configuration: Configuration) -> bytes:
         return program_key(configuration, self._specification.experiment.models[configuration.model])

@@ -8,12 +8,13 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.store import Entry
 from modelhopper_contract.stores.disk_errors import explain
+from modelhopper_contract.stores.durability import in_threads
 from modelhopper_contract.stores.names import SCRATCH, check_name, check_prefix, is_name
 
 LEFTOVER_AGE_S = 3600.0  # a file in the scratch folder that was not written to for so long has lost its writer
@@ -25,13 +26,15 @@ class DirectoryStore:
     """Objects as files under `root`, which the first put makes.
 
     A put writes a file in `root/.tmp`, flushes it to the disk, renames it to its name, and flushes the folder: a reader
-    sees the old object or the new one, and so does a crash. Objects are regular files; links inside are not listed.
-    A delete is not flushed: one undone by a power failure is a delete to be repeated.
+    sees the old object or the new one, and so does a crash. A soft put flushes nothing: a reader sees the same, but
+    after a power failure the object may be there empty, in part, or not at all. Objects are regular files; links inside
+    are not listed. A delete is not flushed: one undone by a power failure is a delete to be repeated.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self._swept = threading.Lock()  # held for ever by the first put
+        self._settled: set[Path] = set()  # folders whose own entry, and those above, this process has flushed
 
     @property
     def url(self) -> str:
@@ -55,14 +58,15 @@ class DirectoryStore:
         Raises StoreUnavailable when the disk is full or fails, UserError when this user may not write here, and
         ConflictError when a folder has the object's name or an object has the name of one of its folders.
         """
-        check_name(name)
-        path = self._root / name
-        try:
-            if self._swept.acquire(blocking=False):
-                _sweep(self._root / SCRATCH)
-            _write(self._root / SCRATCH / uuid.uuid4().hex, path, data)
-        except OSError as error:
-            raise explain(error, path, f"writing {_amount(len(data))}") from error
+        self._put(name, data, is_soft=False)
+
+    def put_soft(self, name: str, data: bytes) -> None:
+        """Write the object atomically, and leave it to the system when it comes to the disk. Raises what `put` does."""
+        self._put(name, data, is_soft=True)
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Put objects at the same time: a file system flushes several files together."""
+        in_threads(self.put, objects)
 
     def list(self, prefix: str) -> list[Entry]:
         """Return all objects whose name begins with `prefix`, sorted by name.
@@ -87,44 +91,64 @@ class DirectoryStore:
             if not path.is_dir():  # some systems answer EPERM for a folder
                 raise explain(error, path, "deleting it") from error
 
+    def _put(self, name: str, data: bytes, *, is_soft: bool) -> None:
+        check_name(name)
+        path = self._root / name
+        try:
+            if self._swept.acquire(blocking=False):
+                _sweep(self._root / SCRATCH)
+            self._write(self._root / SCRATCH / uuid.uuid4().hex, path, data, is_soft=is_soft)
+        except OSError as error:
+            raise explain(error, path, f"writing {_amount(len(data))}") from error
 
-def _write(scratch: Path, path: Path, data: bytes) -> None:
-    try:
-        _write_through(scratch, data)
-        _rename(scratch, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise
-    _flush_folder(path.parent)
+    def _write(self, scratch: Path, path: Path, data: bytes, *, is_soft: bool) -> None:
+        try:
+            self._fill(scratch, data, is_soft=is_soft)
+            self._rename(scratch, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                scratch.unlink()
+            raise
+        if not is_soft:
+            _flush_folder(path.parent)
+            self._settle(path.parent)
 
+    def _fill(self, scratch: Path, data: bytes, *, is_soft: bool) -> None:
+        try:
+            file = scratch.open("xb", buffering=0)
+        except FileNotFoundError:
+            self._make_folder(scratch.parent)
+            file = scratch.open("xb", buffering=0)
+        with file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]  # Linux writes at most 2 GiB at a time
+            if not is_soft:
+                os.fsync(file.fileno())
 
-def _write_through(path: Path, data: bytes) -> None:
-    try:
-        file = path.open("xb")
-    except FileNotFoundError:
-        _make_folder(path.parent)
-        file = path.open("xb")
-    with file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    def _rename(self, scratch: Path, path: Path) -> None:
+        try:
+            scratch.replace(path)
+        except FileNotFoundError:
+            self._make_folder(path.parent)
+            scratch.replace(path)
 
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it. Who puts durably flushes their entries; those of the root are, here."""
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            self._settled.discard(each)
+            if not each.is_relative_to(self._root) or each == self._root:
+                _flush_folder(each.parent)
 
-def _rename(scratch: Path, path: Path) -> None:
-    try:
-        scratch.replace(path)
-    except FileNotFoundError:
-        _make_folder(path.parent)
-        scratch.replace(path)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, flushing each one's entry in the folder that holds it."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    for each in reversed(missing):
-        each.mkdir(exist_ok=True)
-        _flush_folder(each.parent)
+    def _settle(self, folder: Path) -> None:
+        """Flush the entries of a folder and of those above it, once: a soft put, of any process, may have made them."""
+        below_root = (folder, *folder.parents)[: len(folder.relative_to(self._root).parts)]
+        for each in reversed(below_root):  # from the top: one that is settled must not hang in one that is not
+            if each not in self._settled:
+                _flush_folder(each.parent)
+                self._settled.add(each)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -17,6 +17,7 @@ from minio import Minio
 from modelhopper_contract.errors import CorruptObject, ObjectNotFound, StoreUnavailable, UserError
 from modelhopper_contract.store import Entry
 from modelhopper_contract.stores.disk_errors import explained
+from modelhopper_contract.stores.durability import in_threads
 from modelhopper_contract.stores.files import PIECE_BYTES, write
 from modelhopper_contract.stores.names import MAX_PART_BYTES, check_name, check_prefix, is_name
 from modelhopper_contract.stores.patience import Patience
@@ -63,6 +64,10 @@ class S3Store:
         """Write the object: visible only when all of it has arrived."""
         check_name(name)
         self._call(name, lambda: self._upload(self._folder + name, io.BytesIO(data), len(data)))
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Put objects over several connections."""
+        in_threads(self.put, objects)
 
     def download(self, name: str, path: Path) -> str:
         """Write the object into a file, in pieces, and return the digest of what was written."""

@@ -15,15 +15,16 @@ from modelhopper_contract.experiment import Devices
 def station_gpus(devices: Devices, configurations: int) -> list[str | None]:
     """Return, for each station to start, its GPU's identifier, or None for a CPU station.
 
-    One station per GPU; without GPUs, or with `kind: cpu`, one per core that this process may use. Never more
-    stations than configurations, because a configuration is at one station at a time.
+    `per_gpu` stations for each GPU; without GPUs, or with `kind: cpu`, one per core that this process may use. Never
+    more stations than configurations, because a configuration is at one station at a time. Where GPUs have several,
+    each has its first before any has its second.
     """
     gpus = visible_gpus() if devices.kind == "gpu" or (devices.kind == "auto" and _uses_gpus()) else []
     if devices.kind == "gpu" and not gpus:
         raise UserError("`devices.kind` is gpu, and this machine shows no GPU (nvidia-smi -L). Use cpu or auto.")
-    count = devices.stations or len(gpus) or max(1, len(os.sched_getaffinity(0)) // devices.threads)
+    count = devices.stations or devices.per_gpu * len(gpus) or max(1, len(os.sched_getaffinity(0)) // devices.threads)
     count = min(count, configurations)
-    # More stations than GPUs is the user's choice: they share.
+    # More than one to a GPU is the user's choice: they share its memory, of which each takes what it needs.
     return [gpus[station % len(gpus)] if gpus else None for station in range(count)]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
-from modelhopper_contract.messages import Built, Event
-from modelhopper_contract.records import Configuration
+from modelhopper_contract.errors import SpecError
+from modelhopper_contract.messages import Built, Event, Measured
+from modelhopper_contract.records import Configuration, Measurement
 from modelhopper_contract.specification import Specification
 
 OnEvent = Callable[[Event], None]
@@ -15,6 +16,17 @@ OnEvent = Callable[[Event], None]
 def never() -> bool:
     """Say that a run is not cancelled."""
     return False
+
+
+def measurement_in(event: Measured) -> Measurement:
+    """Return what was measured; raise SpecError where a configuration cannot be built."""
+    if event.measurement is not None:
+        return event.measurement
+    problem = event.problem
+    error = SpecError((problem and problem.problem) or "nothing was measured", problem.path if problem else ())
+    if problem is not None and problem.traceback:
+        error.add_note(problem.traceback)
+    raise error
 
 
 class Engine(Protocol):
@@ -32,6 +44,14 @@ class Engine(Protocol):
 
     def __exit__(self, kind: object, *_: object) -> None:
         """Stop the stations."""
+
+    def measure(
+        self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent
+    ) -> Measurement:
+        """Let one station build the configurations and time each kind of them in every way that may be used. Blocks.
+
+        Raises SpecError when one cannot be built. Nothing is stored.
+        """
 
     def prepare(
         self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent

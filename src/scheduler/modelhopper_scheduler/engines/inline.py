@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 from modelhopper_contract.errors import Cancelled
-from modelhopper_contract.messages import Built, Event
-from modelhopper_contract.records import Configuration
+from modelhopper_contract.messages import Built, Event, Measured
+from modelhopper_contract.records import Configuration, Measurement
 from modelhopper_contract.specification import Specification
-from modelhopper_scheduler.engines.engine import OnEvent, never
+from modelhopper_scheduler.engines.engine import OnEvent, measurement_in, never
 
 
 class InlineStation(Protocol):
     """What the engine needs of a station. The trainer's is given to it, so that the scheduler never imports it."""
+
+    def measure(self, configurations: Sequence[Configuration]) -> None:
+        """Time configurations and report that."""
 
     def prepare(self, configurations: Iterable[Configuration]) -> None:
         """Build configurations and report each."""
@@ -44,6 +47,16 @@ class InlineEngine:
 
     def __exit__(self, kind: object, *_: object) -> None:
         return None
+
+    def measure(
+        self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent
+    ) -> Measurement:
+        """Measure in this process."""
+        found: list[Measured] = []
+        self._on_event = lambda event: found.append(event) if isinstance(event, Measured) else None
+        self._of(specification).measure(configurations)
+        on_event(found[0])
+        return measurement_in(found[0])
 
     def prepare(
         self, specification: Specification, configurations: Sequence[Configuration], on_event: OnEvent

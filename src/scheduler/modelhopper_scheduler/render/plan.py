@@ -54,6 +54,7 @@ class Plan:
     hops: int  # of one configuration
     most_pods: int = MOST_PODS  # of one Workflow
     expected: Expected | None = None  # None: no search judges, and all is known before
+    is_fused: bool = False  # those who train side by side are not parted, so pods may have fewer than `convoy`
 
     @property
     def together(self) -> int:
@@ -85,8 +86,14 @@ class Plan:
         if self.expected is not None:
             return self._judged_pods(self.expected) + 2 * self._judged_windows(self.expected).workflows
         members = -(-self.configurations // self.shards)  # that start at the same shard: they are spread evenly
-        chains = min(self.configurations, self.shards * -(-members // self.together))
+        chains = min(self.configurations, self.shards * -(-members // self._at_least))
         return chains * self.hops + self.windows().workflows * self._around
+
+    @property
+    def _at_least(self) -> int:
+        """How many travel together in the mean, at least, but for the last convoy of a shard."""
+        # Of two convoys that follow each other, both cannot be half empty: the second would have gone with the first.
+        return -(-self.together // 2) if self.is_fused else self.together
 
     @property
     def _station_pods(self) -> int:
@@ -112,7 +119,7 @@ class Plan:
     @property
     def _most_chains(self) -> int:
         # However unevenly configurations are spread, each shard has at most one convoy that is not full.
-        spread = (self.configurations + self.shards * (self.together - 1)) // self.together
+        spread = (self.configurations + self.shards * (self._at_least - 1)) // self._at_least
         return min(self.configurations, spread)
 
     def _check(self, pods: int) -> None:

@@ -11,6 +11,7 @@ from modelhopper.command import (
     clusters,
     continuing,
     copying,
+    examining,
     experiments,
     explaining,
     logs,
@@ -34,6 +35,7 @@ def application() -> Any:
     app.callback()(_options)
     for commands in (
         beginning,
+        examining,
         packing,
         copying,
         experiments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -91,15 +92,17 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say only what goes wrong.")] = False,
 ) -> None:
     """Train every configuration of an experiment on this machine; the same command goes on after an interruption."""
+    from modelhopper.ahead import stations_ahead
     from modelhopper.documents import locating, read_document, read_experiment
-    from modelhopper.running import make_ready
 
     form: Form | None = "quiet" if quiet else "plain" if plain else None
     document = read_document(experiment)
     chosen = _with_stations(read_experiment(document), stations)
-    with locating(document):
+    with locating(document), stations_ahead(chosen.devices, engine) as ahead:
+        from modelhopper.running import make_ready  # while TensorFlow starts
+
         job = make_ready(chosen, document.folder, engine=engine, store=store, extend=extend)
-        display = trained(job, form)
+        display = trained(replace(job, standby=ahead), form)
     tell_end(job.store, job.specification.experiment.name, display, quiet=quiet)
 
 

@@ -51,6 +51,7 @@ _DESCRIPTIONS = {
     "objective": "What ranks configurations, such as `validation accuracy`.",
     "warm_start": "An earlier experiment in the same store; configurations begin with its results, by their numbers.",
     "seed": "The same seed gives the same results.",
+    "fuse": "How many configurations of a kind train side by side in one compiled step; `auto`: what is fastest here.",
     "devices": "What stations run on; never changes a result, but for `threads`.",
     "store": "A folder or s3://bucket/prefix for everything that a run keeps.",
     "keep_checkpoints": "`last`, or one per iteration.",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from modelhopper.display.compiled import chosen
 from modelhopper.display.progress import Progress
 from modelhopper.display.sentences import best, hops
 from modelhopper.display.words import count, duration, metric
-from modelhopper_contract.messages import Built, Ended, Evaluated, Event
+from modelhopper_contract.messages import Built, Chosen, Ended, Evaluated, Event
 from modelhopper_contract.records import Failure, History, Outcome
 
 _NEWS_GAP_S = 0.5
@@ -46,7 +47,12 @@ def told(before: Progress, now: Progress, event: Event, pace: Pace) -> tuple[lis
 
 
 def lasting(before: Progress, now: Progress, event: Event) -> list[str]:
-    """Return the lines that every display says: a failure, once, notes of the preparation, each once, and its end."""
+    """Return the lines that every display says: a failure, once; of the preparation what was chosen, and its end.
+
+    Notes that were made meanwhile are said once each.
+    """
+    if isinstance(event, Chosen):
+        return chosen(event)
     if isinstance(event, Ended) and event.outcome.failure is not None and not _had_ended(before, event.outcome):
         return [_failed(event.outcome.configuration, event.outcome.failure)]
     if isinstance(event, Built):

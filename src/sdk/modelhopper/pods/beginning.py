@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from modelhopper.display.compiled import chosen as told
 from modelhopper.pods.chains import Chain, chains
-from modelhopper.pods.judging import configurations_of, search_here, teller
+from modelhopper.pods.judging import configurations_of, partners_in, search_here, teller
 from modelhopper.pods.rungs import Budget, chains_to_rungs, due_departures, pods, within
-from modelhopper_contract.errors import Cancelled
-from modelhopper_contract.messages import Built, Event
+from modelhopper_contract.errors import Cancelled, UserError
+from modelhopper_contract.messages import Built, Chosen, Event
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.progress import read_progress
 from modelhopper_contract.record import canonical_json
@@ -54,16 +56,27 @@ def begin_pod(store: Store, task: Task, bundle: str, outputs: Path, say: Callabl
     """
     refuse_cancelled(store, task)
     submission = _received(store, task.experiment, bundle)
-    specification = submission.specification
+    specification, names = submission.specification, Names(task.experiment)
+    _refuse_hops(specification, task)
     with search_here(specification, store) as search:
         planned = _planned(submission, store, search, say)
         progress = restore(specification, planned, store, task.stations or specification.shards)
         if search is None:
-            orders = Orders(due_chains(specification, planned, progress, task))
+            orders = Orders(due_chains(specification, planned, progress, task, partners_in(store, planned, names)))
         else:
             orders = _judged(specification, store, search, task, say)
     orders.write(outputs, specification.shards)
     say(_summary(task.experiment, store, orders))
+
+
+def _refuse_hops(specification: Specification, task: Task) -> None:
+    """Raise UserError where each pod would train one configuration in a program for several."""
+    fuse = specification.experiment.fuse
+    if fuse is not False and task.stations is None and task.convoy == 1:
+        raise UserError(
+            f"{task.experiment} says `fuse: {fuse}`, and pods of the shape `hop` train one configuration each. Submit "
+            f"it with the shape `convoy` and `convoy` {fuse}, or with the shape `station`."
+        )
 
 
 @dataclass(frozen=True)
@@ -102,9 +115,13 @@ def refuse_cancelled(store: Store, task: Task) -> None:
 
 
 def due_chains(
-    specification: Specification, planned: Sequence[Configuration], progress: Progress, task: Task
+    specification: Specification,
+    planned: Sequence[Configuration],
+    progress: Progress,
+    task: Task,
+    partners: Mapping[int, int] = MappingProxyType({}),
 ) -> list[Chain]:
-    """Return the chains that are due, given what the store holds."""
+    """Return the chains that are due, given what the store holds; see `chains.groups` for `partners`."""
     names = Names(specification.experiment.name)
     going = [one for one in planned if names.outcome(one.number) not in progress.outcomes]
     done = {one.number: 0 for one in going}
@@ -119,6 +136,7 @@ def due_chains(
         convoy=task.convoy,
         most_chains=task.most_chains,
         most_hops=task.most_hops,
+        partners=partners,
     )
 
 
@@ -141,7 +159,8 @@ def _judged(
     judge.catch_up()
     names, ring = Names(task.experiment), specification.ring
     due = due_departures(names, judge.turns, read_progress(names, store))
-    found = chains_to_rungs(due, configurations_of(due, store, names), ring, task.convoy)
+    configurations = configurations_of(due, store, names)
+    found = chains_to_rungs(due, configurations, ring, task.convoy, partners_in(store, configurations, names))
     room = task.most_pods - 2  # this one, and the report
     taken = within(found, ring, room, task.longest or ring.hops)
     left = room - sum(pods(int(chain.hops), ring) for chain in taken)
@@ -174,16 +193,16 @@ def _engine(specification: Specification, store: Store) -> Iterator[Engine]:
 
     with without_notices():
         from modelhopper_trainer import device
+        from modelhopper_trainer.made_up import WorkshopWithoutShards
         from modelhopper_trainer.station import Station
-        from modelhopper_trainer.workshop import Workshop
 
     devices = specification.experiment.devices
     device.configure(threads=devices.threads, gpu=False, deterministic=devices.deterministic)
 
     def make_station(given: Specification, report: Callable[[Event], None]) -> Any:
-        # Only the manifests are read: no shard is needed to build a model.
+        # Only the manifests are read: no shard is needed to build a model, nor to see that lanes are right.
         here = given.model_copy(update={"folder": str(folder)})
-        return Station(store, here, 0, 1, report, workshop=Workshop(here, data_sets(here, store, {})))
+        return Station(store, here, 0, 1, report, workshop=WorkshopWithoutShards(here, data_sets(here, store, {})))
 
     with user_files(specification, store) as folder:
         yield InlineEngine(make_station)
@@ -191,6 +210,9 @@ def _engine(specification: Specification, store: Store) -> Iterator[Engine]:
 
 def _listener(say: Callable[[str], None]) -> Callable[[Event], None]:
     def hear(event: Event) -> None:
+        if isinstance(event, Chosen):
+            for line in told(event, is_timed=False):
+                say(line)
         if isinstance(event, Built) and event.problem is None:
             say(f"configuration {event.configuration}: {event.weights:,} parameters; {event.note or 'all new'}")
 

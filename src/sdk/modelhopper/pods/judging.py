@@ -18,12 +18,13 @@ from modelhopper_contract.errors import Cancelled, ExitCode, ModelhopperError, O
 from modelhopper_contract.messages import Decided, Event
 from modelhopper_contract.names import Names
 from modelhopper_contract.record import canonical_json
-from modelhopper_contract.records import Configuration
+from modelhopper_contract.records import Configuration, Measurement
 from modelhopper_contract.ring import Ring
 from modelhopper_contract.searches import Custom
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_scheduler.judging import judge_of
+from modelhopper_scheduler.programs import convoys
 from modelhopper_scheduler.searches.making import search_of
 from modelhopper_scheduler.searches.search import Search
 from modelhopper_trainer.places import user_files
@@ -59,8 +60,10 @@ def judge_pod(store: Store, rung: Rung, outputs: Path, say: Say) -> None:
         assert judge is not None, "a chain leads to a rung only where a search judges"  # noqa: S101 -- for the type
         judge.catch_up(set(rung.configurations))
     found = _following(rung, judge.turns, specification.ring)
-    configurations = configurations_of(found, store, Names(rung.experiment))
-    chains = chains_to_rungs(found, configurations, specification.ring, rung.convoy)
+    names = Names(rung.experiment)
+    configurations = configurations_of(found, store, names)
+    partners = partners_in(store, configurations, names)
+    chains = chains_to_rungs(found, configurations, specification.ring, rung.convoy, partners)
     outputs.mkdir(parents=True, exist_ok=True)
     (outputs / "chains").write_bytes(canonical_json([chain.model_dump(mode="json") for chain in chains]))
     say(f"{rung.experiment}: {len(chains)} chains follow")
@@ -98,6 +101,14 @@ def configurations_of(departures: Iterable[Departure], store: Store, names: Name
     """Return the configurations that set out."""
     found = [names.configuration(one.configuration) for one in departures]
     return [Configuration.from_json(store.get(name), name) for name in found]
+
+
+def partners_in(store: Store, configurations: Sequence[Configuration], names: Names) -> dict[int, int]:
+    """Return the first of those with whom each configuration trains side by side, itself where it trains alone."""
+    if all(one.program.lanes == 1 for one in configurations):
+        return {}
+    measurement = Measurement.from_json(store.get(names.measurement()), names.measurement())
+    return {number: convoy[0] for convoy in convoys(configurations, measurement) for number in convoy}
 
 
 def teller(say: Say) -> Callable[[Event], None]:

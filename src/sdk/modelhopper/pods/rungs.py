@@ -7,8 +7,9 @@ a judge that is killed and started again says the same of its turns as before, w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from modelhopper.pods.chains import Chain, groups
 from modelhopper_contract.decisions import GoOn, Start, Turn, limits
@@ -80,11 +81,16 @@ def departures_after(
 
 
 def chains_to_rungs(
-    departures: Iterable[Departure], configurations: Iterable[Configuration], ring: Ring, convoy: int
+    departures: Iterable[Departure],
+    configurations: Iterable[Configuration],
+    ring: Ring,
+    convoy: int,
+    partners: Mapping[int, int] = MappingProxyType({}),
 ) -> list[RungChain]:
     """Return the chains of those that set out, the longest first.
 
-    At most `convoy` travel together, of those who go on at the same shard to the same rung, so far away.
+    At most `convoy` travel together, of those who go on at the same shard to the same rung, so far away. `partners`:
+    see `chains.groups`.
     """
     offsets = {one.number: one.offset for one in configurations}
     together: dict[tuple[int, int, int], list[int]] = {}
@@ -94,7 +100,7 @@ def chains_to_rungs(
     return [
         RungChain(configurations=",".join(map(str, group)), shard=str(shard), hops=str(-hops), until=str(until))
         for (hops, until, shard), numbers in sorted(together.items())
-        for group in groups(sorted(numbers), convoy)
+        for group in groups(sorted(numbers), convoy, partners)
     ]
 
 

@@ -29,13 +29,15 @@ from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
 from modelhopper_trainer.notices import quiet_start
 from modelhopper_trainer.pod.durations import Durations, TimedStore
+from modelhopper_trainer.pod.head_start import HeadStart
 from modelhopper_trainer.pod.marker import Marker
 from modelhopper_trainer.pod.recording import Recording
 from modelhopper_trainer.pod.suspects import Retry, Suspects
 from modelhopper_trainer.pod.telling import told
 from modelhopper_trainer.pod.termination import Termination
 
-if TYPE_CHECKING:  # they import TensorFlow
+if TYPE_CHECKING:  # they import TensorFlow, or numpy
+    from modelhopper_trainer.foresight import Data
     from modelhopper_trainer.station import Station
     from modelhopper_trainer.workshop import Workshop
 
@@ -227,15 +229,20 @@ class Pod:
     def _station(
         self, store: Store, specification: Specification, stations: int, report: Callable[[Event], None]
     ) -> Iterator[Station]:
-        gpu = self._start_tensorflow(specification)
-        from modelhopper_trainer.station import Station  # noqa: PLC0415 -- after TensorFlow has started
-
         with ExitStack() as stack:
-            workshop = self._surroundings.workshop or self._workshop(store, specification, stack)
+            start = stack.enter_context(HeadStart(store))
+            found = None if self._surroundings.workshop else self._data(store, specification, stack, stations)
+            if self._given.role != "evaluate":
+                start.checkpoint(self._names, self._number, [] if self.is_resident else self._given.configurations)
+            gpu = self._start_tensorflow(specification)
+            from modelhopper_trainer.station import Station  # noqa: PLC0415 -- after TensorFlow has started
+            from modelhopper_trainer.workshop import Workshop  # noqa: PLC0415
+
+            workshop = self._surroundings.workshop or Workshop(*found)  # type: ignore[misc]
             self.durations.started()
             self.say(f"{self._place}: {self._given.experiment} on {'a GPU' if gpu else 'CPU'}")
             log = self._recording.path
-            yield Station(store, specification, self._number, stations, report, log, workshop)
+            yield Station(start, specification, self._number, stations, report, log, workshop)
 
     def _start_tensorflow(self, specification: Specification) -> bool:
         with quiet_start():
@@ -251,13 +258,18 @@ class Pod:
         configure(threads=devices.threads, gpu=gpu, deterministic=devices.deterministic)
         return gpu
 
-    def _workshop(self, store: Store, specification: Specification, stack: ExitStack) -> Workshop:
-        from modelhopper_trainer.places import data_sets, user_files  # noqa: PLC0415 -- after TensorFlow has started
-        from modelhopper_trainer.workshop import Workshop  # noqa: PLC0415
+    def _data(
+        self, store: Store, specification: Specification, stack: ExitStack, stations: int
+    ) -> tuple[Specification, Data]:
+        """Return the specification as it is here, with the user's files, and the data, which is read from now on."""
+        from modelhopper_trainer.foresight import read_ahead, shards_of  # noqa: PLC0415 -- numpy takes its time, too
+        from modelhopper_trainer.places import data_sets, user_files  # noqa: PLC0415
 
         folder = stack.enter_context(user_files(specification, store))
-        local = specification.model_copy(update={"folder": str(folder)})
-        return Workshop(local, data_sets(specification, store, dict(self._given.data)))
+        here = specification.model_copy(update={"folder": str(folder)})
+        data = data_sets(specification, store, dict(self._given.data))
+        needed = shards_of(specification, self._number, stations)
+        return here, read_ahead(data, needed if self.is_resident else {"training": needed["training"]})
 
 
 def _place(given: argparse.Namespace) -> str:
