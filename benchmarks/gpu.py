@@ -107,7 +107,7 @@ def compiled(works, device, repeats):
                 "",
                 "",
                 "all",
-                same == len(usable),
+                0 < len(usable) == same,
             )
         )
     return rows, details

@@ -40,6 +40,7 @@ class Training(tune.Trainable):
         import keras  # noqa: PLC0415
         from rival_keras import compiled, feeding  # noqa: PLC0415
 
+        self.best = 0.0
         keras.utils.set_random_seed(config["number"])
         self.model = self.kept.get(config["model"])
         if self.model is None:
@@ -65,7 +66,8 @@ class Training(tune.Trainable):
             train, valid = self.data
             if self.chosen.get("training", True):
                 self.model.evaluate(*train, batch_size=1024, verbose=0)
-            found["accuracy"] = self.model.evaluate(*valid, batch_size=1024, verbose=0)[1]
+            accuracy = self.model.evaluate(*valid, batch_size=1024, verbose=0)[1]
+            found["accuracy"] = self.best = max(self.best, accuracy)
         return found
 
 

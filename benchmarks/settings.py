@@ -42,7 +42,7 @@ def section(repeats):
 
 def tried(work, repeats):
     """Return a table of what was tried for a work."""
-    choices = [("keras", one) for one in KERAS] + [("ray", work.keras | one) for one in ACTORS]
+    choices = [("keras", one) for one in KERAS] + [("ray", work.keras | one) for one in ACTORS] + [("ray", work.ray)]
     choices += [(rival, getattr(work, rival) | {"training": False}) for rival in ("keras", "ray")]
     with tempfile.TemporaryDirectory() as folder:
         place = Place(work, Path(folder))

@@ -24,7 +24,7 @@ from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.tokens import held
-from modelhopper_trainer.publishing import Publisher
+from modelhopper_trainer.publishing import Publisher, Result
 
 Curve = Callable[[int, int], float | None]  # the objective of a configuration at an iteration; None: it fails before
 
@@ -106,7 +106,7 @@ class _Work:
             return
         times = {"started_s": 0.0, "train_s": 0.0, "overhead_s": 0.0}
         stay = Stay(configuration=one.number, first_hop=token.hop, end_hop=end, station=0, **times)
-        self.publisher.stay(one, _state(one.number, end), stay, name, token.until)
+        self.publisher.stays([Result(one, _state(one.number, end), stay, name, token.until)])
         self.engine.trained.extend((one.number, hop) for hop in range(token.hop, end))
 
     def evaluate(self, name: str, token: Token, one: Configuration, *, is_there: bool) -> None:

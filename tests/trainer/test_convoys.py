@@ -126,3 +126,28 @@ def test_nobody_waits_for_who_comes_to_another_station() -> None:
         inbox.store.put(NAMES.checkpoint(number, 3), b"state")
     assert not inbox.convoys.is_awaited([token(2, 3), token(4, 3)], set())
     assert inbox.convoys.is_awaited([token(2, 3)], set())
+
+
+def test_who_trains_alone_is_never_asked_whether_it_can_train_with_others() -> None:
+    class Strict(FakeWorkshop):
+        def fuse_key(self, configuration: Configuration) -> bytes:
+            assert configuration.program.lanes > 1, "such a model may raise an error"
+            return super().fuse_key(configuration)
+
+    inbox = Inbox()
+    inbox.add(1)
+    inbox.add(2, "own train_step", lanes=1)
+    inbox.store.put(NAMES.checkpoint(2, 3), b"state")
+    made = specification(fuse=3, evaluate_every=1)
+    convoys = Convoys(inbox.store, made, 3, cast("Any", Strict()), inbox.known.__getitem__)
+    assert not convoys.is_awaited([token(1, 3)], set())
+
+
+def test_of_many_only_those_at_the_hop_are_looked_at() -> None:
+    inbox = Inbox()
+    for number in range(1, 9):
+        inbox.add(number)
+        inbox.store.put(NAMES.checkpoint(number, 2), b"behind")
+    assert not inbox.convoys.is_awaited([token(1, 3)], set())
+    inbox.store.put(NAMES.checkpoint(8, 3), b"there")
+    assert inbox.convoys.is_awaited([token(1, 3)], set())

@@ -126,6 +126,19 @@ def test_where_there_is_nothing_to_choose_nothing_is_tried(tmp_path: Path) -> No
     assert kind.variants == (Variant(program=Program(), note="not tried: there is nothing to choose"),)
 
 
+def test_one_way_that_was_written_is_not_tried_either(tmp_path: Path) -> None:
+    found = measured(grid(tmp_path, {**LOSS, "jit_compile": True}))
+    assert {note for kind in found.kinds for note in notes(kind)} == {"not tried: there is nothing to choose"}
+    assert all(kind.variants[0].program.jit_compile for kind in found.kinds)
+
+
+def test_a_number_of_lanes_is_tried_also_where_another_key_is_to_be_measured(tmp_path: Path) -> None:
+    found = measured(grid(tmp_path, {**LOSS, "precision": "auto"}, fuse=2))
+    lanes = [one for kind in found.kinds for one in kind.variants if one.program == Program(lanes=2)]
+    assert lanes
+    assert all(one.seconds is not None for one in lanes)
+
+
 def test_a_model_that_only_trains_alone_says_why(tmp_path: Path) -> None:
     (kind,) = measured(grid(tmp_path, fuse=2, model=["own"])).kinds
     assert kind.variants[0].seconds is not None

@@ -21,7 +21,7 @@ from modelhopper_contract.tokens import held
 from modelhopper_trainer.pod import vigil
 from modelhopper_trainer.pod.expectation import can_come, open_evaluations
 from modelhopper_trainer.pod.marker import Marker
-from modelhopper_trainer.publishing import Publisher
+from modelhopper_trainer.publishing import Publisher, Result
 from tests.scheduler.planned import configuration, runs, specification
 
 
@@ -92,7 +92,7 @@ class Simulation:
         stay = Stay(
             configuration=one.number, first_hop=hop, end_hop=end, station=station, started_s=0, train_s=0, overhead_s=0
         )
-        self.publisher.stay(one, b"state", stay, name)
+        self.publisher.stays([Result(one, b"state", stay, name)])
 
     def evaluate(self, one: Configuration, hop: int, name: str, station: int) -> None:
         if not self.store.list(self.names.checkpoint(one.number, hop)):

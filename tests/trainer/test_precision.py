@@ -248,6 +248,14 @@ def test_a_program_is_shared_by_those_that_use_the_same_whatever_they_asked_for(
     assert keys[0] == keys[1] != keys[2] == keys[3]
 
 
+@pytest.mark.parametrize(("name", "shared"), [("Adam", True), ("models.py:schedule", False)])
+def test_a_learning_rate_is_a_variable_of_keras_own_optimizers_only(name: str, shared: bool) -> None:
+    """What a function of the user's makes of it, such as a schedule, may be a constant of the program."""
+    model = experiment.Model(build="models.py:mlp")
+    slow, fast = (compiled(configuration(), optimizer={"name": name, "learning_rate": rate}) for rate in (0.1, 0.2))
+    assert (program_key(slow, model) == program_key(fast, model)) == shared
+
+
 # What comes after training
 
 

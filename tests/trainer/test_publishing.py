@@ -11,7 +11,7 @@ from modelhopper_contract.records import Configuration, Outcome, ShardMetrics, S
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_contract.tokens import tokens_of
-from modelhopper_trainer.publishing import Publisher
+from modelhopper_trainer.publishing import Publisher, Result
 
 NAMES = Names("race")
 INBOXES = (f"{NAMES.inbox()}00000/", f"{NAMES.inbox()}00001/")
@@ -50,7 +50,7 @@ def test_a_token_that_comes_back_before_the_own_one_is_deleted_stays() -> None:
         stay = Stay(
             configuration=1, first_hop=hop, end_hop=hop + 1, station=station, started_s=0.0, train_s=0.0, overhead_s=0.0
         )
-        publisher.stay(configuration, b"state", stay, token)
+        publisher.stays([Result(configuration, b"state", stay, token)])
 
     store = QuickNeighbour(lambda name: publish(1, 1, name))
     publisher = Publisher(store, specification, 2, _ignore)
@@ -99,7 +99,7 @@ def test_a_checkpoint_that_comes_after_the_end_is_taken_back_and_announces_nothi
     store.put(NAMES.checkpoint(1, 2), b"state")
     store.put(NAMES.outcome(1), outcome.to_json())
     publisher = Publisher(store, early(iterations=5), 2, heard.append)
-    publisher.stay(configuration, b"state", a_stay(4), NAMES.training_token(0, 1, 4))
+    publisher.stays([Result(configuration, b"state", a_stay(4), NAMES.training_token(0, 1, 4))])
     assert [entry.name for entry in store.list(NAMES.checkpoints())] == [NAMES.checkpoint(1, 2)]
     assert store.list(NAMES.inbox()) == []
     # Whoever ended it may have been killed before it could tell.
@@ -116,7 +116,7 @@ def test_the_best_iteration_stays_while_it_is_the_best() -> None:
     assert left(store) == [2, 4, 5]  # 4 is not evaluated yet
     evaluate(publisher, 2, loss=0.4)
     assert left(store) == [4, 5]
-    publisher.stay(configuration, b"state", a_stay(5), "race/inbox/00000/none")
+    publisher.stays([Result(configuration, b"state", a_stay(5), "race/inbox/00000/none")])
     evaluate(publisher, 3, loss=0.6)
     assert left(store) == [4]
     assert Outcome.from_json(store.get(NAMES.outcome(1))).hops == 4
@@ -160,7 +160,7 @@ def test_what_others_follow_from_is_on_the_disk_before_anything_goes() -> None:
     store = Ledger()
     publisher = Publisher(store, race(iterations=2), 2, _ignore)
     configuration = Configuration(number=1, name="", model="model", parameters={}, compile={}, fit={})
-    publisher.stay(configuration, b"state", a_stay(2), NAMES.training_token(0, 1, 2))
+    publisher.stays([Result(configuration, b"state", a_stay(2), NAMES.training_token(0, 1, 2))])
     assert store.done == [
         ("put", "checkpoints"),
         ("put softly", "inbox"),
@@ -168,7 +168,7 @@ def test_what_others_follow_from_is_on_the_disk_before_anything_goes() -> None:
         ("put softly", "journal"),
         ("delete", "checkpoints"),
     ]
-    publisher.stay(configuration, b"state", a_stay(3), NAMES.training_token(1, 1, 3))
+    publisher.stays([Result(configuration, b"state", a_stay(3), NAMES.training_token(1, 1, 3))])
     store.done.clear()
     evaluate(publisher, 2, loss=1.0)
     first, second = store.done[:2], store.done[2:]

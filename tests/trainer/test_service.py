@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from modelhopper_contract.errors import ExitCode
 from modelhopper_contract.messages import Command, Event, Release, Serve, Stop
 from modelhopper_trainer.ear import Ear
 from modelhopper_trainer.service import Service, _has_changed_since
@@ -26,7 +29,7 @@ def heard(*commands: Command) -> Ear:
 
 def service(ear: Ear, most_idle_s: float) -> tuple[Service, list[Event]]:
     told: list[Event] = []
-    return Service(ear, told.append, None, lambda _: None, most_idle_s), told
+    return Service(ear, told.append, None, lambda _: None, time.time(), most_idle_s), told
 
 
 def test_a_process_that_nobody_wants_ends_by_itself() -> None:
@@ -69,3 +72,12 @@ def test_an_edited_package_is_noticed_even_when_its_time_is_set_back(imported: P
 def test_a_package_that_was_removed_is_noticed(imported: Path) -> None:
     imported.unlink()
     assert _has_changed_since(time.time() + 1)
+
+
+def test_a_process_whose_commands_end_in_the_middle_of_one_ends() -> None:
+    """Whoever gave them was killed while writing; the process would hold the run's lock for ever."""
+    script = "import sys, time; from modelhopper_trainer.ear import Ear; Ear(sys.stdin.buffer).start(); time.sleep(60)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=b'{"kind":"beg', capture_output=True, timeout=30, check=False
+    )
+    assert done.returncode == ExitCode.RETRYABLE

@@ -151,7 +151,7 @@ class Kind(Record):
     """Configurations that one compiled program can train side by side, and what was measured for them."""
 
     configurations: tuple[int, ...]
-    variants: tuple[Variant, ...]  # the first is each alone in float32, without XLA
+    variants: tuple[Variant, ...]  # the first is each alone in float32, without XLA, if anything was tried
 
 
 class Measurement(Record):

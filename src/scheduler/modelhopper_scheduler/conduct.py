@@ -134,11 +134,12 @@ def append(
         return list(planned)
     before = _stored_measurement(store, names)
     measurement = _measured(specification, missing, before, engine, on_event)
+    added = _built(specification, missing, planned, measurement, engine, on_event)
     if measurement is not None and measurement != before:
-        # Before anything that is chosen by it: whoever goes on after a kill chooses the same for the rest.
+        # Before anything that is chosen by it: whoever goes on after a kill chooses the same for the rest. And after
+        # all are built: until then they may be given up for others.
         store.put(names.measurement(), measurement.to_json())
     # In the order in which they were dealt their offsets, for the same reason.
-    added = _built(specification, missing, planned, measurement, engine, on_event)
     for one in added:
         store.put(names.configuration(one.number), one.to_json())
     return sorted([*planned, *added], key=lambda one: one.number)
@@ -193,17 +194,19 @@ def _built(
 
     How each is compiled is chosen before, and told where there was a choice.
     """
-    programs = chosen(specification.experiment, configurations, measurement, engine.stations, specification.shards)
+    everyone = [*planned, *configurations]
+    found = chosen(specification.experiment, everyone, measurement, engine.stations, specification.shards)
+    programs = {one.number: found[one.number] for one in configurations}
     if measurement is not None:
         on_event(Chosen(measurement=measurement, programs=programs))
     compiled = [one.model_copy(update={"program": programs[one.number]}) for one in configurations]
     built = {one.configuration: one for one in engine.prepare(specification, compiled, on_event)}
     _refuse_problems(configurations, built)
-    found = {
+    costed = {
         one.number: one.model_copy(update={"weights": built[one.number].weights, "cost": built[one.number].cost})
         for one in compiled
     }
-    return _dealt(found, planned, measurement, specification.shards)
+    return _dealt(costed, planned, measurement, specification.shards)
 
 
 def _dealt(

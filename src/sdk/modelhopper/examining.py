@@ -114,10 +114,10 @@ def opened(
 
 
 def _fuse(lanes: set[int]) -> str:
-    if lanes == {1}:
-        return "false"
-    # A number is for every kind, also for one that is faster alone.
-    return "auto" if 1 in lanes else str(max(lanes))
+    # A number is for every kind, also for one that is faster with another.
+    if len(lanes) > 1:
+        return "auto"
+    return "false" if lanes == {1} else str(max(lanes))
 
 
 def _measurement(events: Sequence[object]) -> Measurement:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -36,11 +37,12 @@ def main(arguments: list[str]) -> int:
                 events.write(event.to_json() + b"\n")
 
         service: Service | None = None
+        started_s = time.time()
         try:
             foresight = Foresight()
             ear = Ear(sys.stdin.buffer, foresight.hear)
             ear.start()
-            service = _started(given, ear, report, foresight)
+            service = _started(given, ear, report, foresight, started_s)
             service.run()
         except SystemExit as stop:
             return int(stop.code or 0)
@@ -51,14 +53,16 @@ def main(arguments: list[str]) -> int:
     return ExitCode.DONE
 
 
-def _started(given: argparse.Namespace, ear: Ear, report: Callable[[Event], None], foresight: Foresight) -> Service:
+def _started(
+    given: argparse.Namespace, ear: Ear, report: Callable[[Event], None], foresight: Foresight, started_s: float
+) -> Service:
     # TensorFlow starts while the engine reads, plans and writes, and while the data is read and checked.
     with quiet_start():
         from modelhopper_trainer.device import configure  # noqa: PLC0415 -- after the ear listens
     from modelhopper_trainer.service import Service  # noqa: PLC0415
 
     configure(threads=given.threads, gpu=given.gpu, deterministic=given.deterministic)
-    return Service(ear, report, given.descriptors, foresight.data)
+    return Service(ear, report, given.descriptors, foresight.data, started_s)
 
 
 def _exit_retryable(*_: object) -> None:

@@ -101,11 +101,13 @@ NAMED_BY_FORM = ("accuracy", "acc", "crossentropy", "ce")
 def program_key(configuration: Configuration, model: experiment.Model) -> bytes:
     """Return what two configurations must share to be trained by one compiled program, as many lanes as it may have.
 
-    The learning rate is a variable, and the batch size an argument, so neither counts. Of precision and XLA counts what
-    is used.
+    The learning rate of Keras' own optimizers is a variable, and the batch size an argument, so neither counts. Of
+    precision and XLA counts what is used.
     """
     optimizer = configuration.compile["optimizer"]
-    if isinstance(optimizer, Mapping) and isinstance(optimizer.get("learning_rate"), int | float):
+    # What a function of the user's does with a learning rate, only it knows.
+    is_known = isinstance(optimizer, Mapping) and ".py:" not in str(optimizer.get("name"))
+    if is_known and isinstance(optimizer.get("learning_rate"), int | float):
         optimizer = {**optimizer, "learning_rate": None}
     weighted = configuration.fit.get("class_weight") is not None
     used = used_program(configuration)

@@ -36,11 +36,10 @@ def blueprint(assembly: Assembly) -> Blueprint:
     """
     if has_own_train_step(assembly.model):
         raise HopError("the model has its own train_step, which only Keras' own loop can run")
-    open_model = _is_open(assembly.model)
     numbers = numbers_of(assembly)
     with _set({name: (number, 0.5) for name, number in numbers.items()}):
         parts = {
-            "model": _structure(assembly.model) if open_model else _origin(assembly),
+            "model": (_structure(assembly.model) if _is_open(assembly.model) else None) or _origin(assembly),
             "optimizer": _optimizer(assembly),
             "variables": _variables(assembly),
             "losses": assembly.losses,
@@ -160,9 +159,14 @@ def _is_from_keras(value: Any) -> bool:
 
 
 def _structure(model: keras.Model) -> Any:
+    """Return what a model computes, by its configuration; None where an operation in its graph has none."""
+    try:
+        config = model.get_config()
+    except NotImplementedError:
+        return None
     places = {layer.name: f"#{place}" for place, layer in enumerate([model, *_layers(model)])}
     outputs = list(model.output_names) if len(model.outputs) > 1 else None
-    return [type(model).__name__, _plain(model.get_config(), places), outputs]
+    return [type(model).__name__, _plain(config, places), outputs]
 
 
 # A layer's name, and where it is written down to say what is connected with what.
@@ -192,7 +196,7 @@ def _origin(assembly: Assembly) -> Any:
 def _optimizer(assembly: Assembly) -> Any:
     optimizer = _innermost(assembly.model.optimizer)
     if not _is_from_keras(type(optimizer)):
-        return _without_rate(assembly.configuration.compile["optimizer"])
+        return assembly.configuration.compile["optimizer"]
     config = assembly.model.optimizer.get_config()
     inner = config["inner_optimizer"]["config"] if "inner_optimizer" in config else config
     for one in (inner, config):
@@ -200,12 +204,6 @@ def _optimizer(assembly: Assembly) -> Any:
     if not isinstance(inner["learning_rate"], Mapping):
         del inner["learning_rate"]  # a variable
     return [type(assembly.model.optimizer).__name__, type(optimizer).__name__, _plain(config, {})]
-
-
-def _without_rate(given: Any) -> Any:
-    if isinstance(given, Mapping) and isinstance(given.get("learning_rate"), int | float):
-        return {**given, "learning_rate": None}
-    return given
 
 
 def _variables(assembly: Assembly) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from modelhopper_contract.names import Names, checkpoint_number, token_name
+from modelhopper_contract.progress import newest_checkpoints
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
@@ -16,6 +17,8 @@ from modelhopper_contract.store import Store
 from modelhopper_trainer.workshop import Workshop
 
 Find = Callable[[int], Configuration]
+
+_FEW = 4  # configurations whose checkpoints are listed one by one
 
 
 class Convoys:
@@ -26,6 +29,7 @@ class Convoys:
     ) -> None:
         self._store = store
         self._ring = specification.ring
+        self._is_judged = specification.is_judged
         self._names = Names(specification.experiment.name)
         self._is_fused = specification.experiment.fuse is not False
         self._stations = Stations(stations, specification.shards)
@@ -60,13 +64,16 @@ class Convoys:
             return False
         here = token_name(convoy[0])
         lead, hop = self._find(here.configuration), here.number
+        if self._is_judged and self._ring.is_evaluated(hop):
+            return False  # who is there waits for the search, perhaps for long
         # A served token of an earlier hop is no reason: what came of it is just being put, by this very station.
         known = {(token.configuration, token.number) for token in map(token_name, [*convoy, *served])}
-        others = [one for one in map(self._find, self._all()) if one.offset == lead.offset]
+        others = [one for one in map(self._find, self._all()) if _may_join(one, lead)]
         shard = self._ring.shard(lead.offset, hop)
         comers = [one for one in others if self._stations.holder(shard, one.number) == here.station]
-        left = [one for one in comers if (one.number, hop) not in known]
-        return any(self._is_at(one, hop) for one in left if self._key(one) == self._key(lead))
+        left = [one for one in comers if (one.number, hop) not in known and self._key(one) == self._key(lead)]
+        newest = self._newest() if len(left) > _FEW else {}
+        return any(self._is_at(one, hop) for one in left if newest.get(one.number, hop) == hop)
 
     def _lanes(self, name: str) -> int:
         """Return how many may train together with a token's configuration, and it."""
@@ -90,7 +97,16 @@ class Convoys:
             self._numbers = [int(entry.name.rpartition("/")[2].removesuffix(".json")) for entry in entries]
         return self._numbers
 
+    def _newest(self) -> dict[int, int]:
+        return newest_checkpoints(entry.name for entry in self._store.list(self._names.checkpoints()))
+
     def _is_at(self, one: Configuration, hop: int) -> bool:
         found = self._store.list(self._names.checkpoints(one.number))
         newest = max((checkpoint_number(entry.name)[1] for entry in found), default=-1)
-        return newest == hop and not self._store.list(self._names.outcome(one.number))
+        ended = self._names.outcome(one.number), self._names.failure(one.number)
+        return newest == hop and not any(map(self._store.list, ended))
+
+
+def _may_join(one: Configuration, lead: Configuration) -> bool:
+    # Before anything is asked of the workshop: of other programs there may be some that cannot be fused, or built.
+    return one.offset == lead.offset and one.program == lead.program

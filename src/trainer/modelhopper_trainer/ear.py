@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import IO
 
@@ -51,14 +53,21 @@ class Ear:
         self._told_to_end.clear()
 
     def _listen(self) -> None:
-        for line in self._source:
-            command = read_command(line)
-            if isinstance(command, Release | Stop):
-                self._told_to_end.set()
-            if self._foresee is not None:
-                self._foresee(command)
-            self._commands.put(command)
-            if isinstance(command, Stop):
-                return
+        try:
+            for line in self._source:
+                command = read_command(line)
+                self._hear(command)
+                if isinstance(command, Stop):
+                    return
+        except Exception:  # noqa: BLE001 -- half a command, as of a sender that was killed: nobody else would end
+            traceback.print_exc()
+            sys.stderr.flush()
         # Nobody is there any more. All that is lost is the hop in progress, and it will be done again.
         os._exit(ExitCode.RETRYABLE)
+
+    def _hear(self, command: Command) -> None:
+        if isinstance(command, Release | Stop):
+            self._told_to_end.set()
+        if self._foresee is not None:
+            self._foresee(command)
+        self._commands.put(command)

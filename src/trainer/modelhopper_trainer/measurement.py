@@ -137,13 +137,17 @@ def _shared(configuration: Configuration, key: bytes, workshop: Workshop) -> tup
 class _Session:
     """The trials of one kind, one after another, until the time for them is over."""
 
-    def __init__(self, ground: Ground, members: _Members, deadline_s: float, clock: Clock) -> None:
+    def __init__(
+        self, ground: Ground, members: _Members, deadline_s: float, clock: Clock, asked: Program | None
+    ) -> None:
+        """Measure until `deadline_s`; `asked` is a way that is tried in any case, as is the same alone."""
         self.trials: list[Trial] = []
         self._refused: list[Variant] = []
         self._ground = ground
         self._members = members
         self._deadline_s = deadline_s
         self._clock = clock
+        self._in_any_case = [] if asked is None else [asked, asked.model_copy(update={"lanes": 1})]
         self._over = "the time for measuring was over"
 
     def limit(self, deadline_s: float, over: str) -> None:
@@ -154,7 +158,7 @@ class _Session:
     def attempt(self, program: Program) -> Trial | None:
         """Try a way, unless there is a reason not to; return its trial where it can be used."""
         note: str | None = self._members.reason if program.lanes > 1 else None
-        if note is None and self._clock() > self._deadline_s:
+        if note is None and self._clock() > self._deadline_s and program not in self._in_any_case:
             note = f"not tried: {self._over}"
         if note is None:
             try:
@@ -198,12 +202,13 @@ def _measured(
 ) -> tuple[Variant, ...]:
     fuse, first = specification.experiment.fuse, members.configurations[0]
     ways, lanes = combinations(first, gpu=device_name() != "CPU"), sizes(fuse, len(members.configurations))
-    if ways == [_PLAIN] and not lanes:
-        return (Variant(program=_PLAIN, note="not tried: there is nothing to choose"),)
+    if len(ways) == 1 and not lanes:
+        return (Variant(program=ways[0], note="not tried: there is nothing to choose"),)
     is_open = fuse == "auto" or "auto" in (first.compile.get("jit_compile"), first.compile.get("precision"))
     began_s = clock()
     ground = Ground(specification, workshop.apart(), workshop.manifest.shards[0].rows, {}, {})
-    session = _Session(ground, members, began_s + patience.kind_s if is_open else float("inf"), clock)
+    asked = ways[0].model_copy(update={"lanes": lanes[0]}) if lanes and fuse != "auto" else None
+    session = _Session(ground, members, began_s + patience.kind_s if is_open else float("inf"), clock, asked)
     plain = session.attempt(_PLAIN)
     if plain is not None and is_open and not patience.is_thorough:
         whole_s = plain.estimate_s * _batches(ground, members.configurations) * specification.ring.hops

@@ -51,10 +51,6 @@ class Publisher:
         """The experiment's object names."""
         return Names(self.specification.experiment.name)
 
-    def stay(self, configuration: Configuration, data: bytes, stay: Stay, token: str, until: int | None = None) -> None:
-        """Publish the checkpoint at the end of a stay, tell who goes on, and remove what is not needed any more."""
-        self.stays([Result(configuration, data, stay, token, until)])
-
     def stays(self, results: Sequence[Result]) -> None:
         """Publish what a convoy has become, step by step for all of it, so that it arrives together where it goes.
 

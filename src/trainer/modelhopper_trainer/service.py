@@ -7,7 +7,6 @@ import os
 import socket
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,8 @@ from modelhopper_trainer.workshop import Workshop
 MOST_IDLE_S = 300.0  # then a station that nobody has given another run ends
 
 _MOST_DESCRIPTORS = 4
+_MOST_PROGRAMS = 64  # of earlier runs, whose memory a new process would not use
+_GENERATED = "__autograph_generated_file"  # what TensorFlow makes of functions, and imports
 # Everything that a workshop's programs and shards depend on, but for each configuration's own part.
 _BASIS: Any = {"folder": True, "digests": True, "experiment": {"data", "models", "seed", "devices"}}
 
@@ -42,7 +43,8 @@ _BASIS: Any = {"folder": True, "digests": True, "experiment": {"data", "models",
 class Service:
     """A process that is a station when it is told to.
 
-    `descriptors` is the Unix socket on which locks come, `foreseen` gives data sets that were opened ahead.
+    `descriptors` is the Unix socket on which locks come, `foreseen` gives data sets that were opened ahead,
+    `started_s` is when the process began to import, in seconds since 1970.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Service:
         report: Callable[[Event], None],
         descriptors: int | None,
         foreseen: Callable[[Specification], Data | None],
+        started_s: float,
         most_idle_s: float = MOST_IDLE_S,
     ) -> None:
         self.station = 0  # the number in the run that this takes part in, or took part in last
@@ -59,7 +62,7 @@ class Service:
         self._descriptors = descriptors
         self._foreseen = foreseen
         self._most_idle_s = most_idle_s
-        self._started_s = time.time()
+        self._started_s = started_s
         self._has_served = False
         self._begin: Begin | None = None
         self._held: list[int] = []
@@ -120,13 +123,17 @@ class Service:
     def _workshop_for(self, specification: Specification) -> Workshop:
         """Return what the last run left, where this one builds the same things from the same data."""
         if self._workshop is not None and _basis(self._workshop[0]) == _basis(specification):
+            made = self._workshop[1]
+            if made.size <= _MOST_PROGRAMS:
+                return made
+            self._workshop = specification, made.apart()
+            gc.collect()
             return self._workshop[1]
         if self._workshop is not None:
             self._workshop = None
             gc.collect()  # a model and its compiled programs hold each other
-        made = Workshop(specification, self._foreseen(specification))
-        self._workshop = specification, made
-        return made
+        self._workshop = specification, Workshop(specification, self._foreseen(specification))
+        return self._workshop[1]
 
 
 def _basis(specification: Specification) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def _has_changed_since(started_s: float) -> bool:
 def _imported() -> Iterator[Path]:
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and Path(file).is_absolute():
+        if isinstance(file, str) and Path(file).is_absolute() and not Path(file).name.startswith(_GENERATED):
             yield Path(file)
 
 

@@ -165,10 +165,13 @@ def _same(one: State, other: State) -> bool:
 
 def _distance(expected: State, found: State, start: State) -> float:
     """Return how far one state is from another, by the way that it has gone from the first."""
-    names = [name for name, array in start.items() if SEED_STATE not in name and array.dtype.kind == "f"]
+    # Of the weights only: among an optimizer's variables may be one, such as the scale of losses, that is far larger.
+    weights = [name for name, array in start.items() if name.startswith("model/") and SEED_STATE not in name]
+    names = [name for name in weights if start[name].dtype.kind == "f"]
     way = _length([expected[name] - start[name] for name in names])
-    off = _length([found[name] - expected[name] for name in names])
-    return off / way if way > 0 else (0.0 if off == 0 else float("inf"))
+    if way == 0:
+        raise HopError("no weight changed in the batches that were tried, so nothing can be compared")
+    return _length([found[name] - expected[name] for name in names]) / way
 
 
 def _length(arrays: Sequence[Array]) -> float:

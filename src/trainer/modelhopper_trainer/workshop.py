@@ -48,6 +48,11 @@ class Workshop:
             _check_unchanged(specification, written, str(path), digest_file(path))
 
     @property
+    def size(self) -> int:
+        """How many programs it holds."""
+        return len(self._tools) + len(self._fused)
+
+    @property
     def manifest(self) -> Manifest:
         """The training data's manifest."""
         return self._data["training"].manifest
@@ -97,7 +102,7 @@ class Workshop:
         return Feed({name: array[:rows] for name, array in {**arrays.inputs, **arrays.outputs}.items()}, rows)
 
     def apart(self) -> Workshop:
-        """Return a workshop with the same data and programs of its own, for trials."""
+        """Return a workshop with the same data and programs of its own, of which there are none yet."""
         found = copy(self)
         vars(found).update(_tools={}, _fused={}, _blueprints={})
         return found

@@ -59,6 +59,8 @@ class StationProcess:
 
     def fits(self, outfit: Outfit) -> bool:
         """Say whether the process can be used where one of this outfit is wanted: a new one has imported no files."""
+        if self._process.poll() is not None:
+            return False
         return (replace(self.outfit, files=outfit.files) if self.is_new else self.outfit) == outfit
 
     def begin(self, begin: Begin, descriptors: Sequence[int]) -> None:
@@ -67,7 +69,7 @@ class StationProcess:
         self.log = Path(begin.log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.touch()
-        with contextlib.suppress(OSError):  # it has ended, which its exit code tells soon enough
+        with contextlib.suppress(ConnectionError):  # it has ended, which its exit code tells soon enough
             socket.send_fds(self._descriptors, [b"\n"], descriptors)
         self.send(begin)
 
@@ -97,12 +99,14 @@ class StationProcess:
     def says(self, kind: type[Event], timeout_s: float) -> bool:
         """Wait for an event of this kind, passing over others; return False when none comes in time."""
         deadline = time.monotonic() + timeout_s
+        poller = select.poll()  # and not `select`, which refuses the descriptors of a program with many files
+        poller.register(self.events_fd, select.POLLIN)
         while True:
             for event in self.events():
                 if event is None or isinstance(event, kind):
                     return event is not None
             left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([self.events_fd], [], [], left_s)[0]:
+            if left_s <= 0 or not poller.poll(left_s * 1000):
                 return False
 
     def stop(self, timeout_s: float) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from modelhopper_contract.names import Names, token_name
 from modelhopper_contract.store import Entry, Store
+from modelhopper_contract.stores.durability import put_all
 
 
 class HeadStart:
@@ -49,6 +50,10 @@ class HeadStart:
     def put(self, name: str, data: bytes) -> None:
         """Write the object."""
         self._store.put(name, data)
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Write objects, at the same time where the store can."""
+        put_all(self._store, objects)
 
     def list(self, prefix: str) -> list[Entry]:
         """Return all objects whose name begins with `prefix`."""
