@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from modelhopper_contract.names import Names, checkpoint_number, token_name
+from modelhopper_contract.names import Names, token_name
 from modelhopper_contract.progress import newest_checkpoints
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.ring import Stations, stay_end
@@ -97,14 +97,12 @@ class Convoys:
             self._numbers = [int(entry.name.rpartition("/")[2].removesuffix(".json")) for entry in entries]
         return self._numbers
 
-    def _newest(self) -> dict[int, int]:
-        return newest_checkpoints(entry.name for entry in self._store.list(self._names.checkpoints()))
+    def _newest(self, number: int | None = None) -> dict[int, int]:
+        return newest_checkpoints(entry.name for entry in self._store.list(self._names.checkpoints(number)))
 
     def _is_at(self, one: Configuration, hop: int) -> bool:
-        found = self._store.list(self._names.checkpoints(one.number))
-        newest = max((checkpoint_number(entry.name)[1] for entry in found), default=-1)
         ended = self._names.outcome(one.number), self._names.failure(one.number)
-        return newest == hop and not any(map(self._store.list, ended))
+        return self._newest(one.number).get(one.number) == hop and not any(map(self._store.list, ended))
 
 
 def _may_join(one: Configuration, lead: Configuration) -> bool:

@@ -12,7 +12,8 @@ from modelhopper_contract import checkpoint
 from modelhopper_contract.checkpoint import Checkpoint
 from modelhopper_contract.errors import CorruptObject, HopError, ModelhopperError, ObjectNotFound, SpecError
 from modelhopper_contract.messages import Event, Idle, Started, Trained
-from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.names import Names
+from modelhopper_contract.progress import newest_checkpoints
 from modelhopper_contract.records import Configuration, Failure, ShardMetrics, Split, Stay, Token
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
@@ -177,7 +178,7 @@ class Station:
 
     def _newest(self, number: int) -> int:
         entries = self._store.list(self._names.checkpoints(number))
-        return max((checkpoint_number(entry.name)[1] for entry in entries), default=-1)
+        return newest_checkpoints(entry.name for entry in entries).get(number, -1)
 
     def _configuration(self, number: int) -> Configuration:
         if number not in self._configurations:
