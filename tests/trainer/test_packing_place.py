@@ -95,8 +95,8 @@ def test_no_room_is_an_error_that_can_be_retried_and_leaves_nothing(tmp_path: Pa
 def test_a_killed_process_leaves_nothing_under_the_name(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys, numpy as np\n"
-        "from modelhopper_trainer.packing import dataset, pack\n"
-        "dataset.scatter = lambda *args, **options: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from modelhopper_trainer.packing import pack, plan\n"
+        "plan.scatter = lambda *args, **options: os.kill(os.getpid(), signal.SIGKILL)\n"
         "pack((np.zeros((10, 1)), np.zeros(10)), sys.argv[1], shards=2)\n"
     )
     child = subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], check=False, timeout=60)

@@ -4,6 +4,7 @@ On disk::
 
     <data set>/manifest.json
     <data set>/<shard, five digits>/<field>.npy      one file per field, rows first, can be memory-mapped
+    <data set>/<shard, five digits>/row-id.npy       the rows' ids, where they are kept
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from modelhopper_contract.digest import digest_bytes
-from modelhopper_contract.record import Record
+from modelhopper_contract.record import Record, is_unused
 
 MANIFEST_NAME = "manifest.json"
+ROW_ID = "row-id"  # the name of the file of ids; no input or output has it
 
 ClassValue = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
@@ -51,11 +53,25 @@ class File(Record):
     sha256: str
 
 
+class Ids(Record):
+    """The column that says which row is which. Each shard keeps it in a file of its own."""
+
+    column: str
+    dtype: str  # "<i8", or "S12" for UTF-8 text of at most 12 bytes
+
+
 class Shard(Record):
     """One shard: its rows, and its files by field name."""
 
     rows: int
     files: dict[str, File]
+    # The last so many rows are made up by oversampling: they are trained on, and never evaluated on or predicted.
+    made_up: int = Field(default=0, exclude_if=is_unused)
+
+    @property
+    def real_rows(self) -> int:
+        """How many rows, from the first on, are the source's."""
+        return self.rows - self.made_up
 
 
 class Manifest(Record):
@@ -69,6 +85,12 @@ class Manifest(Record):
     rows: int
     class_rows: dict[str, tuple[int, ...]] = Field(default={})  # rows of each class, by output and class index
     shards: tuple[Shard, ...]
+    ids: Ids | None = Field(default=None, exclude_if=is_unused)
+    stratified: str | None = Field(default=None, exclude_if=is_unused)  # the output whose classes are dealt evenly
+    group_column: str | None = Field(default=None, exclude_if=is_unused)
+    # In the order of their shards, of which each group has as many.
+    groups: tuple[ClassValue, ...] = Field(default=(), exclude_if=is_unused)
+    oversampled: str | None = Field(default=None, exclude_if=is_unused)  # how, for people: "smote to 1.0"
 
     @property
     def size_bytes(self) -> int:

@@ -37,6 +37,11 @@ class Record(pydantic.BaseModel):
             ) from error
 
 
+def is_unused(value: object) -> bool:
+    """Say whether a field holds nothing: `exclude_if` of those that came later, so that bytes stay as they were."""
+    return value is None or value in (False, 0, ())
+
+
 def canonical_json(value: object) -> bytes:
     """Return `value` as JSON with sorted keys and no white space."""
     return _CANONICAL.encode(value).encode()

@@ -29,9 +29,13 @@ Orders = npt.NDArray[np.int32]
 class Feed:
     """One shard's rows, for training in any order and for evaluation in stored order."""
 
-    def __init__(self, fields: Mapping[str, Array], rows: int, room: Room | None = None) -> None:
-        """Keep the shard in `room` of the device where there is some; by default in that of a station of its own."""
+    def __init__(self, fields: Mapping[str, Array], rows: int, room: Room | None = None, *, made_up: int = 0) -> None:
+        """Keep the shard in `room` of the device where there is some; by default in that of a station of its own.
+
+        The last `made_up` rows are trained on only.
+        """
         self.rows = rows
+        self._real_rows = rows - made_up
         self._fields = dict(fields)
         self._size_bytes = sum(array.nbytes for array in fields.values())
         self._row_bytes = max(1, self._size_bytes // max(rows, 1))
@@ -55,13 +59,16 @@ class Feed:
         yield from _ahead([_gather({**self._fields, **extra}, part) for part in parts])
 
     def stored(self) -> Iterator[Fields]:
-        """Yield all rows in stored order, in pieces of whole evaluation batches."""
+        """Yield the real rows in stored order, in pieces of whole evaluation batches."""
+        real = self._real_rows
         if self._stays():
-            yield self.resident()
+            fields = self.resident()
+            # The first rows of a tensor are no copy of it.
+            yield fields if real == self.rows else {name: field[:real] for name, field in fields.items()}
             return
         piece_rows = max(1, PIECE_BYTES // self._row_bytes // EVALUATION_ROWS) * EVALUATION_ROWS
-        starts = range(0, self.rows, piece_rows)
-        yield from _ahead([_slice(self._fields, start, start + piece_rows) for start in starts])
+        starts = range(0, real, piece_rows)
+        yield from _ahead([_slice(self._fields, start, min(start + piece_rows, real)) for start in starts])
 
     def resident(self) -> Fields:
         """Return the whole shard on the device, put there on first use."""

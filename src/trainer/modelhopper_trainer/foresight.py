@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelhopper_contract.errors import ConflictError, ModelhopperError
-from modelhopper_contract.manifest import File
+from modelhopper_contract.manifest import ROW_ID, File
 from modelhopper_contract.messages import Begin, Command, Measure, Prepare
 from modelhopper_contract.records import Split
 from modelhopper_contract.ring import Stations
@@ -60,7 +60,8 @@ def read_ahead(data: Data, shards: Mapping[Split, Sequence[int]]) -> dict[Split,
         try:
             for split in _SPLITS:
                 for shard in shards.get(split, ()) if split in found else ():
-                    for field, expected in found[split].manifest.shards[shard].files.items():
+                    files = found[split].manifest.shards[shard].files
+                    for field, expected in ((name, file) for name, file in files.items() if name != ROW_ID):
                         found[split].files.path(shard, field, expected)
         except ModelhopperError:
             return  # whoever needs the shard finds out

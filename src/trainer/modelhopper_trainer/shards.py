@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from modelhopper_contract.addresses import is_url
 from modelhopper_contract.errors import CorruptObject, DataError
-from modelhopper_contract.manifest import MANIFEST_NAME, Input, Manifest, Output
+from modelhopper_contract.manifest import MANIFEST_NAME, ROW_ID, Input, Manifest, Output
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.stores import open_store
 from modelhopper_trainer.fetching import Cached, cache_folder, stored_manifest
@@ -27,7 +27,13 @@ class ShardArrays:
 
     inputs: dict[str, Array]
     outputs: dict[str, Array]
-    rows: int
+    rows: int  # all that are trained on
+    made_up: int = 0  # the last so many are no rows of the source: they are never evaluated on, and never predicted
+
+    @property
+    def real_rows(self) -> int:
+        """How many rows, from the first on, are the source's."""
+        return self.rows - self.made_up
 
 
 @dataclass(frozen=True)
@@ -50,18 +56,32 @@ class DataSet:
         if not 0 <= number < count:
             raise DataError(f"{self.place} has no shard {number}; it has {count}, numbered from 0 to {count - 1}.")
         if number not in self._opened:
-            inputs = {entry.name: self._array(number, entry) for entry in self.manifest.inputs}
-            outputs = {entry.name: self._array(number, entry) for entry in self.manifest.outputs}
-            self._opened[number] = ShardArrays(inputs, outputs, self.manifest.shards[number].rows)
+            self._opened[number] = self._shard(number)
         return self._opened[number]
 
-    def _array(self, number: int, entry: Input | Output) -> Array:
+    def ids(self, number: int) -> Array | None:
+        """Return the ids of a shard's real rows, shape (real_rows,): int64, or UTF-8 bytes of fixed width.
+
+        None where none are kept. Training needs none, so they are fetched and checked only here.
+        """
+        ids = self.manifest.ids
+        if ids is None:
+            return None
+        return self._array(number, ROW_ID, ids.dtype, (self.manifest.shards[number].real_rows,))
+
+    def _shard(self, number: int) -> ShardArrays:
         shard = self.manifest.shards[number]
-        path = self.files.path(number, entry.name, shard.files[entry.name])
+        inputs, outputs = (
+            {entry.name: self._array(number, entry.name, entry.dtype, (shard.rows, *entry.shape)) for entry in entries}
+            for entries in (self.manifest.inputs, self.manifest.outputs)
+        )
+        return ShardArrays(inputs, outputs, shard.rows, shard.made_up)
+
+    def _array(self, number: int, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
+        path = self.files.path(number, name, self.manifest.shards[number].files[name])
         array = _mapped(path)
-        shape = (shard.rows, *entry.shape)
-        if array.shape != shape or array.dtype != entry.dtype:
-            held, said = f"{array.dtype} of shape {array.shape}", f"{entry.dtype} of shape {shape}"
+        if array.shape != shape or array.dtype != np.dtype(dtype):
+            held, said = f"{array.dtype} of shape {array.shape}", f"{dtype} of shape {shape}"
             raise CorruptObject(f"{path} holds {held}, but the manifest says {said}. {PACK_AGAIN}")
         return array
 
@@ -85,9 +105,10 @@ def open_data(place: Path | str) -> DataSet:
 
 def check_manifest(manifest: Manifest, name: str) -> None:
     """Raise CorruptObject, naming the manifest, when it contradicts itself."""
-    names = _fields(manifest)
-    whole = all(shard.files.keys() == names for shard in manifest.shards)
-    if not manifest.shards or not whole or sum(shard.rows for shard in manifest.shards) != manifest.rows:
+    names, shards = _fields(manifest), manifest.shards
+    whole = all(shard.files.keys() == names and 0 <= shard.made_up <= shard.rows for shard in shards)
+    uneven = bool(manifest.groups) and len(shards) % len(manifest.groups) != 0
+    if not shards or not whole or uneven or sum(shard.rows for shard in shards) != manifest.rows:
         raise CorruptObject(f"{name} contradicts itself about its shards. {PACK_AGAIN}")
 
 
@@ -119,7 +140,7 @@ def _names(folder: Path) -> list[str]:
 
 def _fields(manifest: Manifest) -> set[str]:
     entries: Iterable[Input | Output] = (*manifest.inputs, *manifest.outputs)
-    return {entry.name for entry in entries}
+    return {entry.name for entry in entries} | ({ROW_ID} if manifest.ids is not None else set())
 
 
 def _mapped(path: Path) -> Array:

@@ -13,6 +13,44 @@ from modelhopper_contract.errors import UserError
 _T = TypeVar("_T")
 
 
+Features = Annotated[
+    list[str] | None,
+    typer.Option(help="Columns: a,b,c or pixel_*; several inputs: --features image=pixel_* --features age=age."),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(help="Columns: species; several outputs: --labels kind=species --labels size=cm."),
+]
+Kinds = Annotated[list[str] | None, typer.Option(help="classes, number or encoded; of one output: --kind size=number.")]
+NumClasses = Annotated[
+    list[str] | None,
+    typer.Option(metavar="N", help="Widen the one-hot code; of one output: --num-classes kind=12."),
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option("--id", metavar="COLUMN", help="Says which row is which, for predictions.", show_default=False),
+]
+Stratify = Annotated[
+    str | None,
+    typer.Option(metavar="OUTPUT", help="Deal the rows of each of its classes evenly.", show_default=False),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Each of its values gets --shards shards, for a model each."),
+]
+ShardBy = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Each of its values is a shard.", show_default=False)
+]
+Oversample = Annotated[
+    str | None,
+    typer.Option(metavar="METHOD", help="Make up rows of rare classes: duplicate, smote, or smote:0.5."),
+]
+Neighbors = Annotated[
+    int | None, typer.Option(min=1, help="Of a row, among which smote chooses; 5.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="Of the rows' way to the shards, and of what is made up.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("pack")(pack)
@@ -22,30 +60,25 @@ def pack(  # noqa: PLR0913 -- one parameter per option
     source: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A .npz, .csv or .parquet file, a folder or quoted pattern of them, or two .npy files.",
+            help="A .npz, .csv or .parquet file, a folder or quoted pattern of them, two .npy files, or postgresql://...",
             show_default=False,
         ),
     ] = None,
     *,
     out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default=False)] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="How many shards.", show_default=False)] = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(help="Columns: a,b,c or pixel_*; several inputs: --features image=pixel_* --features age=age."),
-    ] = None,
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(help="Columns: species; several outputs: --labels kind=species --labels size=cm."),
-    ] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option(help="classes, number or encoded; of one output: --kind size=number.")
-    ] = None,
+    features: Features = None,
+    labels: Labels = None,
+    kind: Kinds = None,
     normalize: Annotated[float | None, typer.Option(help="Divide the inputs by this.", show_default=False)] = None,
-    num_classes: Annotated[
-        list[str] | None,
-        typer.Option(metavar="N", help="Widen the one-hot code; of one output: --num-classes kind=12."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the rows' way to the shards.")] = 0,
+    num_classes: NumClasses = None,
+    id_column: IdColumn = None,
+    stratify: Stratify = None,
+    group_by: GroupBy = None,
+    shard_by: ShardBy = None,
+    oversample: Oversample = None,
+    neighbors: Neighbors = None,
+    seed: Seed = 0,
     against: Annotated[
         str | None, typer.Option(help="The packed training data that this is validation data for.", show_default=False)
     ] = None,
@@ -64,13 +97,19 @@ def pack(  # noqa: PLR0913 -- one parameter per option
     manifest = packing.pack(
         _source(source),
         _needed("out", out, "the folder to write"),
-        shards=_needed("shards", shards, "how many"),
+        shards=_needed("shards", shards, "how many, or --shard-by a column") if shard_by is None else shards,
         features=_columns("features", features),
         labels=_columns("labels", labels),
         kind=_by_name("kind", kind),
         normalize=normalize,
         num_classes=_numbers("num-classes", num_classes),
         seed=seed,
+        id=id_column,
+        stratify=stratify,
+        group_by=group_by,
+        shard_by=shard_by,
+        oversample=oversample,
+        neighbors=neighbors,
         against=against,
         overwrite=overwrite,
     )

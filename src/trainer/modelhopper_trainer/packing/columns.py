@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,6 +61,16 @@ class Source:
     tabular: bool = False  # a table's columns are stacked; arrays are inputs of their own
     untyped: bool = False  # a CSV file holds only text; what a label means is known when all were read
     pair: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # names of inputs and outputs, where given as a pair
+    close: Callable[[], None] = lambda: None  # lets go of what reading needs, such as connections
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Give all batches; while one is used, another thread reads the next."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 def listed(names: Iterable[str], limit: int = 20) -> str:

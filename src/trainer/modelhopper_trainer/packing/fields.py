@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from modelhopper_contract.errors import DataError
-from modelhopper_contract.manifest import Input, Output
-from modelhopper_trainer.packing.columns import Array, BadValue, Batch, Chunk, Source
+from modelhopper_contract.manifest import ROW_ID, Input, Output
+from modelhopper_trainer.packing.buckets import BLOCK_BYTES, Layout
+from modelhopper_trainer.packing.columns import Array, BadValue, Batch, Chunk, Source, ahead
+from modelhopper_trainer.packing.ids import IdCode
 from modelhopper_trainer.packing.labels import Classes
 from modelhopper_trainer.packing.numbers import FLOAT32, UINT8, stored, stored_dtype
-from modelhopper_trainer.packing.scatter import BLOCK_BYTES, Layout
 from modelhopper_trainer.packing.selection import Selection
 
 Kind = Literal["classes", "encoded", "number"]
@@ -32,6 +32,7 @@ class Field:
     layout: Layout
     stacked: bool = False  # several columns side by side, or one as a row of one
     classes: Classes | None = None
+    ids: IdCode | None = None
 
     def store(self, out: Array, batch: Batch, source: Source, offset: int) -> None:
         """Put the stored values of a batch that begins at row `offset` into an array, shape (rows, *shape)."""
@@ -45,6 +46,8 @@ class Field:
         try:
             if self.classes is not None:
                 return self.classes.encode(chunk)
+            if self.ids is not None:
+                return self.ids.encode(chunk)
             return stored(chunk.numbers(), self.layout.dtype)
         except BadValue as error:
             row = offset + error.row + 1
@@ -68,6 +71,16 @@ def output_field(source: Source, selection: Selection, kind: Kind, classes: Clas
     if kind == "number":
         field = Field(field.name, field.columns, Layout(field.name, FLOAT32, field.layout.shape), field.stacked)
     return field
+
+
+def id_field(ids: IdCode) -> Field:
+    """Return how the ids of rows are stored."""
+    return Field(ROW_ID, (ids.column,), Layout(ROW_ID, ids.dtype, ()), ids=ids)
+
+
+def part_field(column: str, parts: Classes) -> Field:
+    """Return the field that only says which part of the rows one belongs to; it is not stored."""
+    return Field(column, (column,), Layout(column, parts.dtype, (), is_kept=False), classes=parts)
 
 
 def kind_of(source: Source, selection: Selection, given: Kind | None) -> Kind:
@@ -114,18 +127,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self.batch[self.fields[0].columns[0]])
 
-    def fill(self, records: Array) -> None:
-        """Put the stored values into as many records as there are rows, each field into `f` and its number."""
-        for number, field in enumerate(self.fields):
-            field.store(records[f"f{number}"], self.batch, self.source, self.offset)
+    def fill(self, fields: Sequence[Array]) -> None:
+        """Put the stored values into arrays that have room for as many rows, one for each field."""
+        for field, out in zip(self.fields, fields, strict=True):
+            field.store(out, self.batch, self.source, self.offset)
 
 
 def read_fields(source: Source, fields: Sequence[Field], batch_rows: int) -> Iterator[Rows]:
     """Give the rows of all fields, batch by batch, in the source's order of rows."""
-    row_bytes = sum(_row_bytes(field.layout) for field in fields)
+    row_bytes = sum(field.layout.row_bytes for field in fields)
     rows = max(1, min(batch_rows, BATCH_BYTES // row_bytes))
     offset = 0
-    for batch in _ahead(source.read(columns_of(fields), rows)):
+    for batch in ahead(source.read(columns_of(fields), rows)):
         yield (found := Rows(batch, fields, source, offset))
         offset += len(found)
 
@@ -138,15 +151,6 @@ def columns_of(fields: Sequence[Field | Selection]) -> list[str]:
 def changed(source: Source) -> DataError:
     """Return the error for a source that is not the same at the second reading."""
     return DataError(f"{source.name} was changed while it was packed. Pack it again when it is complete.")
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Give all batches; while one is used, another thread reads the next."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = pool.submit(next, batches, None)
-            yield batch
 
 
 def _stack(columns: Sequence[Array], out: Array) -> None:
@@ -186,7 +190,3 @@ def _number_dtype(source: Source, column: str, use: str, advice: str) -> np.dtyp
 
 def _is_column(source: Source, selection: Selection) -> bool:
     return not source.tabular and source.columns[selection.columns[0]].shape == (1,)
-
-
-def _row_bytes(layout: Layout) -> int:
-    return int(np.prod(layout.shape, dtype=np.int64)) * layout.dtype.itemsize

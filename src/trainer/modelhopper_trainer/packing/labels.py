@@ -56,10 +56,22 @@ class Classes:
 
 
 class Tally:
-    """Counts the values of one label. Memory grows with the number of distinct values only."""
+    """Counts the values of one column. Memory grows with the number of distinct values only.
 
-    def __init__(self, what: str) -> None:
+    `nouns`, one and several, say what each value makes; `limit` is the most of them, by default MOST_CLASSES.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        nouns: tuple[str, str] = ("class", "classes"),
+        limit: int | None = None,
+        advice: str = 'For regression, say kind="number".',
+    ) -> None:
         self.what = what
+        self._nouns = nouns
+        self._limit = MOST_CLASSES if limit is None else limit
+        self._advice = advice
         self.values: dict[Key, object] = {}
         self.counts: dict[Key, int] = {}
 
@@ -69,18 +81,40 @@ class Tally:
         for value, count in zip(values, np.bincount(indices, minlength=len(values)).tolist(), strict=True):
             if count:
                 self._count(plain(value), count)
-        if len(self.values) > MOST_CLASSES:
+        if len(self.values) > self._limit:
             raise DataError(
-                f"{self.what} has more than {MOST_CLASSES:,} different values, too many for classes. "
-                'For regression, say kind="number".'
+                f"{self.what} has more than {self._limit:,} different values, too many for {self._nouns[1]}. "
+                f"{self._advice}"
             )
 
     def _count(self, value: object, count: int) -> None:
         if isinstance(value, float) and math.isinf(value):
-            raise DataError(f'{self.what} holds {value}, which cannot be a class. For regression, say kind="number".')
+            raise DataError(f"{self.what} holds {value}, which cannot be a {self._nouns[0]}. {self._advice}")
         place = key(value)
         self.values.setdefault(place, value)
         self.counts[place] = self.counts.get(place, 0) + count
+
+
+class Pairs:
+    """Counts how often the values of two columns come together. Memory grows with the number of such pairs only."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[Key, Key], int] = {}
+
+    def add(self, first: Chunk, second: Chunk) -> None:
+        """Count two chunks of the same rows."""
+        (one, one_of), (other, other_of) = first.distinct(), second.distinct()
+        places, counts = np.unique(one_of * len(other) + other_of, return_counts=True)
+        for place, count in zip(places.tolist(), counts.tolist(), strict=True):
+            pair = key(plain(one[place // len(other)])), key(plain(other[place % len(other)]))
+            self._counts[pair] = self._counts.get(pair, 0) + count
+
+    def table(self, first: Classes, second: Classes) -> Array:
+        """Return the rows by class of the first column and class of the second."""
+        found = np.zeros((first.width, second.width), np.int64)
+        for (one, other), count in self._counts.items():
+            found[first.codes[one], second.codes[other]] += count
+        return found
 
 
 def find_classes(tally: Tally, *, untyped: bool) -> tuple[tuple[ClassValue, ...], dict[Key, int]]:

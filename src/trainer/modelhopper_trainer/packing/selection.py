@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelhopper_contract.errors import DataError
+from modelhopper_contract.manifest import ROW_ID
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_trainer.packing.columns import Source, listed
 from modelhopper_trainer.packing.training import Training
@@ -34,17 +35,28 @@ class Fields:
     outputs: tuple[Selection, ...]
 
 
-def select(source: Source, features: Names | None, labels: Names | None, training: Training | None) -> Fields:
+def select(
+    source: Source,
+    features: Names | None,
+    labels: Names | None,
+    training: Training | None,
+    aside: Collection[str] = (),
+) -> Fields:
     """Return the inputs and outputs that the user named, or those of the training set, or those that are plain to see.
 
-    Raises DataError for a name that the source lacks, and where labels can only be guessed.
+    Columns `aside` have a use of their own, and are features and labels only where they are named. Raises DataError
+    for a name that the source lacks, and where labels can only be guessed.
     """
-    if features is None and labels is None and source.pair is None and _guess(source) is not None:
-        fields = Fields(*[(selection,) for selection in _guess(source) or ()])
+    for column in aside:
+        if column not in source.columns:
+            _refuse_unknown(source, column)
+    guess = _guess(source, aside)
+    if features is None and labels is None and source.pair is None and guess is not None:
+        fields = Fields(*[(selection,) for selection in guess])
     else:
-        outputs = _outputs(source, labels, training)
+        outputs = _outputs(source, labels, training, aside)
         used = {column for output in outputs for column in output.columns}
-        fields = Fields(_inputs(source, features, training, used), outputs)
+        fields = Fields(_inputs(source, features, training, used, aside), outputs)
     _refuse_bad_names(source, fields)
     return fields if training is None else _in_order(source, fields, training)
 
@@ -61,13 +73,15 @@ def _in_order(source: Source, fields: Fields, training: Training) -> Fields:
     )
 
 
-def _outputs(source: Source, labels: Names | None, training: Training | None) -> tuple[Selection, ...]:
+def _outputs(
+    source: Source, labels: Names | None, training: Training | None, aside: Collection[str]
+) -> tuple[Selection, ...]:
     if isinstance(labels, Mapping):
-        return tuple(Selection(name, _expand(source, columns, ())) for name, columns in labels.items())
+        return tuple(Selection(name, _expand(source, columns, aside)) for name, columns in labels.items())
     if labels is not None:
-        return _each(_expand(source, labels, ()))
+        return _each(_expand(source, labels, aside))
     if source.pair is not None:
-        return _each(source.pair[1])
+        return _each(name for name in source.pair[1] if name not in aside)
     if training is not None and all(output.name in source.columns for output in training.manifest.outputs):
         return _each(output.name for output in training.manifest.outputs)
     raise DataError(
@@ -77,28 +91,34 @@ def _outputs(source: Source, labels: Names | None, training: Training | None) ->
 
 
 def _inputs(
-    source: Source, features: Names | None, training: Training | None, used: Collection[str]
+    source: Source,
+    features: Names | None,
+    training: Training | None,
+    used: Collection[str],
+    aside: Collection[str],
 ) -> tuple[Selection, ...]:
+    others = {*used, *aside}
     if isinstance(features, Mapping):
-        return tuple(Selection(name, _expand(source, columns, used)) for name, columns in features.items())
+        return tuple(Selection(name, _expand(source, columns, others)) for name, columns in features.items())
     if features is not None:
-        columns = _expand(source, features, used)
+        columns = _expand(source, features, others)
         return (Selection("x", columns),) if source.tabular else _each(columns)
     if source.pair is not None:
-        return _each(source.pair[0])
+        return _each(name for name in source.pair[0] if name not in aside)
     if training is not None:
         inherited = {field.name: field.columns or (field.name,) for field in training.manifest.inputs}
         if all(column in source.columns for columns in inherited.values() for column in columns):
             return tuple(Selection(name, columns) for name, columns in inherited.items())
-    rest = tuple(column for column in source.columns if column not in used)
+    rest = tuple(column for column in source.columns if column not in others)
     return (Selection("x", rest),) if source.tabular else _each(rest)
 
 
-def _guess(source: Source) -> tuple[Selection, Selection] | None:
+def _guess(source: Source, aside: Collection[str]) -> tuple[Selection, Selection] | None:
     """Return input and output of a source that has exactly two arrays with telling names, such as x_train, y_train."""
-    if source.tabular or len(source.columns) != 2:
+    columns = [column for column in source.columns if column not in aside]
+    if source.tabular or len(columns) != 2:
         return None
-    for first, second in (tuple(source.columns), tuple(source.columns)[::-1]):
+    for first, second in (columns, columns[::-1]):
         if (first, second) in _PAIRS or (first[:1] in {"x", "X"} and second in {f"y{first[1:]}", f"Y{first[1:]}"}):
             return Selection("x", (first,)), Selection("y", (second,))
     return None
@@ -143,6 +163,11 @@ def _refuse_bad_names(source: Source, fields: Fields) -> None:
             raise DataError(
                 f"{source.name}: `{selection.name}` cannot name an input or output, since it also names a file. "
                 f'Give it another name, as in {{"label": "{selection.columns[0]}"}}.'
+            )
+        if selection.name.lower() == ROW_ID:
+            raise DataError(
+                f"{source.name}: `{selection.name}` names the file of ids, so no input or output. Give it another "
+                f'name, as in {{"number": "{selection.columns[0]}"}}.'
             )
         # Two names that differ only in case are one file on some machines.
         if selection.name.lower() in seen:

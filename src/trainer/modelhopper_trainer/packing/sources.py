@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from modelhopper_contract.errors import DataError
 from modelhopper_contract.manifest import MANIFEST_NAME
 from modelhopper_contract.nearest import did_you_mean
+from modelhopper_trainer.databases.addresses import is_table
 from modelhopper_trainer.packing import arrays
 from modelhopper_trainer.packing.columns import Source, listed
 
@@ -20,7 +21,7 @@ CSV_SUFFIXES = (".csv", ".csv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ALLOWED = (
     "Allowed are .npz, .csv, .csv.gz and .parquet files, a folder or pattern of CSV or Parquet files, "
-    "a pair of .npy files, arrays by name, and a pair of arrays."
+    "a pair of .npy files, arrays by name, a pair of arrays, and postgresql://user@host/database?table=name."
 )
 
 
@@ -29,6 +30,8 @@ def open_source(source: object, name: str) -> Source:
 
     `name` stands in messages for data that comes from memory.
     """
+    if is_table(source):
+        return _tables_of_databases().source(source)  # type: ignore[no-any-return]
     if isinstance(source, str | Path):
         return _path_source(Path(source).expanduser(), str(source))
     if isinstance(source, Mapping):
@@ -105,6 +108,12 @@ def _tables() -> ModuleType:
     from modelhopper_trainer.packing import tables  # noqa: PLC0415
 
     return tables
+
+
+def _tables_of_databases() -> ModuleType:
+    from modelhopper_trainer.databases import sources  # noqa: PLC0415 -- its source is made of what lives here
+
+    return sources
 
 
 def _refuse_missing(path: Path) -> None:

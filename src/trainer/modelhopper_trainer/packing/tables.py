@@ -94,7 +94,7 @@ class TableChunk:
         if pa.types.is_dictionary(array.type):
             array = array.cast(array.type.value_type)
         if pa.types.is_integer(array.type) and not array.null_count and len(array):
-            found = _distinct_integers(array.to_numpy())
+            found = _distinct_integers(_plain(array))
             if found is not None:
                 return found
         coded = array.dictionary_encode(null_encoding="mask")
@@ -108,12 +108,16 @@ def _distinct_integers(values: Array) -> tuple[list[object], Array] | None:
     low, high = int(values.min()), int(values.max())
     if high - low >= _NEAR:
         return None
-    # Modulo 2**64, so that no difference is too large for the type.
-    places = values.astype(np.uint64) - np.uint64(low % (1 << 64))
-    members = np.flatnonzero(np.bincount(places.astype(np.int64), minlength=high - low + 1))
+    # Where the type has a sign, 64 bits of it, so that no difference is too large.
+    wide = np.uint64 if values.dtype.kind == "u" else np.int64
+    places = np.subtract(values, wide(low), dtype=wide).view(np.int64)
+    members = np.flatnonzero(np.bincount(places, minlength=high - low + 1))
+    distinct: list[object] = [low + member for member in members.tolist()]
+    if len(members) == high - low + 1:
+        return distinct, places
     index = np.zeros(high - low + 1, np.int64)
     index[members] = np.arange(len(members))
-    return [low + member for member in members.tolist()], index[places]
+    return distinct, index[places]
 
 
 def _reader(
@@ -177,13 +181,20 @@ def _numbers(array: Any, shape: tuple[int, ...]) -> Array:
     _refuse_null(array)
     if not shape:
         array = array.cast(pa.float64()) if pa.types.is_decimal(array.type) else array
-        return np.asarray(array.to_numpy(zero_copy_only=False))
+        return _plain(array)
     _refuse_other_length(array, shape[0])
     try:
         inner = _numbers(array.flatten(), shape[1:])
     except BadValue as error:
         raise BadValue(error.row // shape[0], error.what) from error
     return inner.reshape(len(array), *shape)
+
+
+def _plain(array: Any) -> Array:
+    """Return an array without nulls as numpy's, not copied where both hold it alike."""
+    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        return np.from_dlpack(array)  # `to_numpy` imports pandas, which takes longer than to pack a small table
+    return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
 def _refuse_null(array: Any) -> None:
@@ -193,7 +204,7 @@ def _refuse_null(array: Any) -> None:
 
 
 def _refuse_other_length(array: Any, length: int) -> None:
-    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+    lengths = _plain(pc.list_value_length(array))
     if (lengths != length).any():
         row = int(np.argmax(lengths != length))
         raise BadValue(row, f"a list of {lengths[row]}, but the first row has {length}. All rows must be as long.")

@@ -49,6 +49,15 @@ class Training:
                 "Leave it out: it is taken from there."
             )
 
+    def refuse_other_groups(self, column: str) -> None:
+        """Raise DataError when the training set is not parted into groups by this column."""
+        mine = self.manifest.group_column
+        if mine != column:
+            said = "has no groups" if mine is None else f"has groups of `{mine}`"
+            raise DataError(
+                f"group_by is `{column}`, but {self.name} {said}: validation data has the groups of its training data."
+            )
+
     def refuse_other_form(self, source: str, inputs: Sequence[Input], outputs: Sequence[Output]) -> None:
         """Raise DataError when an input or output is stored in another form."""
         for mine, theirs in zip(inputs, self.manifest.inputs, strict=True):
@@ -59,12 +68,25 @@ class Training:
 
     def lacking(self, source: str, output: str, values: Sequence[tuple[ClassValue, int]]) -> DataError:
         """Return the error for classes, with their rows, that the training set lacks."""
+        return self._lacking(source, ("class", "classes"), self.output(output).classes, values)
+
+    def lacking_groups(self, source: str, values: Sequence[tuple[ClassValue, int]]) -> DataError:
+        """Return the error for groups, with their rows, that the training set lacks."""
+        return self._lacking(source, ("group", "groups"), self.manifest.groups, values)
+
+    def _lacking(
+        self,
+        source: str,
+        nouns: tuple[str, str],
+        known: Sequence[ClassValue],
+        values: Sequence[tuple[ClassValue, int]],
+    ) -> DataError:
         found = listed([f"{json.dumps(value, ensure_ascii=False)} ({_rows(count)})" for value, count in values], 5)
-        names = [class_name(value) for value in self.output(output).classes]
-        what, verb = ("class", "is") if len(values) == 1 else ("classes", "are")
+        names = [class_name(value) for value in known]
+        what, verb = (nouns[0], "is") if len(values) == 1 else (nouns[1], "are")
         hint = did_you_mean(class_name(values[0][0]), names)
         return DataError(
-            f"{source}: {what} {found} {verb} not among the classes of {self.name}: {listed(names)}.{hint}"
+            f"{source}: {what} {found} {verb} not among the {nouns[1]} of {self.name}: {listed(names)}.{hint}"
         )
 
     def _refuse_other_array(self, source: str, given: Input | Output, training: Input | Output) -> None:
