@@ -97,7 +97,7 @@ WORKS = {
             normalize=1,
             tolerance=0.04,  # one row of 30
             targets={"keras": 0.30, "ray": 0.35},
-            keras={"jit_compile": False, "feed": "tf.data", "steps_per_execution": 16},
+            keras={"jit_compile": False, "feed": "tf.data"},
             ray={"jit_compile": False, "feed": "tf.data", "keep": True},
         ),
         Work(
@@ -113,7 +113,7 @@ WORKS = {
             normalize=1,
             tolerance=0.003,
             targets={"keras": 0.5, "ray": 0.5},
-            keras={"jit_compile": False, "steps_per_execution": 32},
+            keras={"jit_compile": False, "steps_per_execution": 64},
             ray={"jit_compile": False, "steps_per_execution": 32, "keep": True},
         ),
         Work(

@@ -35,7 +35,7 @@ def test_evaluation_reaches_exactly_the_stations_that_hold_rows(run: Run) -> Non
     holders = {
         Stations(stations, count).holder(shard, number) for count in counts.values() if count for shard in range(count)
     }
-    found = evaluation_tokens(specification, stations, number, 1)
+    found = evaluation_tokens(specification, stations, planned[0], 1)
     assert set(found) == {names.evaluation_token(station, number, 1) for station in holders}
     assert {token.hop for token in found.values()} == {specification.shards}
 
@@ -43,7 +43,7 @@ def test_evaluation_reaches_exactly_the_stations_that_hold_rows(run: Run) -> Non
 @given(runs())
 def test_every_shard_of_both_splits_is_evaluated_once(run: Run) -> None:
     specification, planned, stations = run
-    each = [held(specification, stations, station, planned[0].number) for station in range(stations)]
+    each = [held(specification, stations, station, planned[0]) for station in range(stations)]
     training = sorted(shard for one in each for shard in one.get("training", []))
     validation = sorted(shard for one in each for shard in one.get("validation", []))
     assert training == list(range(specification.shards))

@@ -165,8 +165,14 @@ def _data_volume() -> dict[str, Any]:
     return {"name": "data", "persistentVolumeClaim": {"claimName": "minio"}}
 
 
-def _bring_data(place: Place) -> None:
+def iris() -> tuple[Any, Any]:
+    """Return rows and labels."""
     x, y = load_iris(return_X_y=True)
+    return x, y
+
+
+def _bring_data(place: Place) -> None:
+    x, y = iris()
     pack((x[:120], y[:120]), place.folder / "train", shards=3, kind="classes", num_classes=3, seed=1)
     pack((x[120:], y[120:]), place.folder / "valid", shards=1, against=place.folder / "train")
     place.modelhopper("copy", "train", "s3://modelhopper/data/iris-train")

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from modelhopper.proposing import proposal
+from modelhopper.scoring_clusters import requested
 from modelhopper_contract.cluster import Cluster, Mounts
 from modelhopper_contract.digest import digest_bytes
 from modelhopper_contract.experiment import Experiment
@@ -49,6 +50,7 @@ def texts() -> dict[str, str]:
         "iris-hyperband-station.yaml": _iris(_on_cpus(fetch), "station", devices={"kind": "cpu"}, search=HYPERBAND),
         "workflowtemplate.yaml": render.to_yaml([render.workflow_template(fetch)]),
         "stage.yaml": _stage(claims),
+        "iris-predict.yaml": _predict(claims),
     }
 
 
@@ -111,6 +113,22 @@ def _iris(
 def _stage(cluster: Cluster) -> str:
     addresses: dict[Split, str] = {"training": "s3://data/iris/train", "validation": "s3://data/iris/validation"}
     return render.to_yaml(render.staging(cluster, submission().submission.manifests, addresses))
+
+
+def _predict(cluster: Cluster) -> str:
+    asked: dict[str, Any] = {
+        "data": "s3://data/iris/train",
+        "out": "s3://data/iris/predicted.parquet",
+        "type": "prob",
+        "top": 2,
+    }
+    proposal = requested(_scoring_on_claims(cluster), "predict", ["iris", "iris/3"], **asked)
+    return render.to_yaml([proposal.document])
+
+
+def _scoring_on_claims(cluster: Cluster) -> Cluster:
+    """Return a cluster that scores the shards which it trains on."""
+    return cluster.model_copy(update={"data": cluster.data.model_copy(update={"scoring": cluster.data.training})})
 
 
 def _one_claim() -> Mounts:

@@ -16,6 +16,7 @@ NOT_RENDERED = {"cluster.yaml", "ci-job.yaml"}
 PARSERS = {
     "modelhopper_trainer.pod": "modelhopper_trainer.pod.process",
     "modelhopper.pods": "modelhopper.pods.__main__",
+    "modelhopper_trainer.scoring.pod": "modelhopper_trainer.scoring.pod",
 }
 
 

@@ -21,6 +21,7 @@ from modelhopper_trainer import station, workshop
 from modelhopper_trainer.pod import process as trainer
 from modelhopper_trainer.pod import vigil
 from modelhopper_trainer.pod.process import Surroundings
+from modelhopper_trainer.scoring import pod as scorer
 from modelhopper_trainer.workshop import Tools, Workshop
 from tests.argo.pods import PodRun
 from tests.argo.processes import ProcessRunner
@@ -77,6 +78,8 @@ def _called(module: str, arguments: list[str], env: Mapping[str, str], fate: Fat
             store = Mortal(open_store(env[trainer.STORE_VARIABLE]), fate.changes)
         if module == "modelhopper.pods":
             return pods(arguments, env, store)
+        if module == "modelhopper_trainer.scoring.pod":
+            return scorer.main(arguments, env, store)
         assert module == "modelhopper_trainer.pod", module
         return trainer.main(arguments, Surroundings(env, store=store))
     except SystemExit as exit_:  # of argparse

@@ -114,7 +114,7 @@ class _Work:
             self.store.delete(name)
             return
         station = int(name.split("/")[-2])
-        own = held(self.specification, self.engine.stations, station, one.number)
+        own = held(self.specification, self.engine.stations, station, one)
         states: dict[tuple[Split, int], ShardMetrics] = {
             (split, shard): ShardMetrics(metrics={}) for split, shards in own.items() for shard in shards
         }

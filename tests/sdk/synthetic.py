@@ -14,6 +14,7 @@ from modelhopper_contract.records import Failure, History, HopRecord, Outcome, S
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_scheduler.searches.configurations import configurations
+from modelhopper_scheduler.searches.making import parted
 
 BEGAN_S = 1_700_000_000.0
 TRAIN_S, OVERHEAD_S = 2.0, 0.5  # of every stay, and stays follow each other without a break
@@ -42,7 +43,7 @@ class SyntheticRun:
         self.specification = Specification(
             experiment=experiment, folder="/nowhere", shards=2, validation_shards=validation_shards, digests={}
         )
-        self.configurations = configurations(experiment)
+        self.configurations = parted(self.specification, configurations(experiment))
         store.put(self.names.specification(), self.specification.to_json())
         for one in self.configurations:
             store.put(self.names.configuration(one.number), one.to_json())
@@ -67,7 +68,7 @@ class SyntheticRun:
         """Record an evaluation: `loss=` and the like on both splits, `training_loss=` on training data only."""
         own = {key.removeprefix("training_"): value for key, value in metrics.items() if key.startswith("training_")}
         both = {key: value for key, value in metrics.items() if not key.startswith("training_")}
-        validation = both if self.specification.validation_shards else None
+        validation = both if self.specification.is_validated else None
         history = History(configuration=number, iteration=iteration, training=both | own, validation=validation)
         self.store.put(self.names.history(number, iteration), history.to_json())
 
@@ -81,10 +82,10 @@ class SyntheticRun:
 
     def stopped(self, number: int, iteration: int, result: int, reason: str = "no better", **metrics: float) -> None:
         """Let a configuration be stopped after an iteration, with another one's weights for a result."""
-        self.trained(number, result * self.shards)
+        self.trained(number, result * self.specification.ring.shards)
         for at in range(1, iteration + 1):
             self.evaluated(number, at, **{key: value if at == result else value / 2 for key, value in metrics.items()})
-        hops, trained = result * self.shards, iteration * self.shards
+        hops, trained = result * self.specification.ring.shards, iteration * self.specification.ring.shards
         self._ended(Outcome(configuration=number, state="stopped", hops=hops, trained=trained, reason=reason))
 
     def failed(self, number: int, hop: int, reason: str = "loss is NaN", **details: Any) -> None:

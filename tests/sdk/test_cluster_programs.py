@@ -79,6 +79,14 @@ def test_hop_pods_are_refused_where_several_train_side_by_side(tmp_path: Path) -
     assert not store.list("iris/experiment.json")
 
 
+@pytest.mark.parametrize("convoy", [1, 4])
+def test_pods_that_go_round_all_shards_are_refused_where_there_are_folds(tmp_path: Path, convoy: int) -> None:
+    store, text = MemoryStore(), bundle(folds=2, data={"train": "train"})
+    with pytest.raises(UserError, match=r"folds or groups.* shape `station`"):
+        begin_pod(store, Task("iris", convoy=convoy), text, tmp_path, lambda _: None)
+    assert not store.list("iris/experiment.json")
+
+
 partners = st.lists(st.integers(0, 5), max_size=30)
 
 

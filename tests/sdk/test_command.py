@@ -330,6 +330,22 @@ def test_pack_takes_several_inputs_and_outputs(table: str, capsys: Said) -> None
     assert len(modelhopper_manifest("packed").shards) == 4
 
 
+def test_pack_deals_groups_names_and_makes_up_rows(table: str, capsys: Said) -> None:
+    names, *rows = Path(table).read_text().splitlines()
+    lines = [f"{number},{row},{number // 10}" for number, row in enumerate(rows)]
+    Path("more.csv").write_text("\n".join([f"id,{names},land", *lines]))
+    arguments = ["more.csv", "--features", "first", "--labels", "kind", "--shards", "2", "--out", "packed"]
+    arguments += ["--id", "id", "--stratify", "kind", "--group-by", "land", "--oversample", "smote:0.9"]
+    assert main(["pack", *arguments, "--neighbors", "1"]) == 0
+    manifest = modelhopper_manifest("packed")
+    assert (manifest.ids.column, manifest.stratified, manifest.groups) == ("id", "kind", (0, 1))
+    assert manifest.oversampled == "smote to 0.9, 1 neighbours"
+    assert "land makes 2 groups, 2 shards each: 0, 1" in capsys.readouterr().out
+    by_land = ["--features", "first", "--labels", "kind", "--shard-by", "land", "--out", "by-land"]
+    assert main(["pack", "more.csv", *by_land]) == 0
+    assert len(modelhopper_manifest("by-land").shards) == 2
+
+
 def test_pack_takes_a_pair_of_arrays(work: Work) -> None:
     np.save("x.npy", np.arange(20.0).reshape(10, 2))
     np.save("y.npy", np.arange(10) % 2)

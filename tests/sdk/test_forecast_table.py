@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelhopper.display.forecast_table import from_journal, headline, hop_line, table
+from modelhopper.display.sentences import frame
 from modelhopper_contract.cluster import Resources, Shape
 from modelhopper_contract.ring import Ring
 from modelhopper_scheduler.forecast import Forecast, Times, Workload, choose, forecasts
@@ -25,7 +26,7 @@ FOUND = [
 
 
 def test_the_headline_says_what_is_to_be_done_and_on_what() -> None:
-    assert headline("cifar", 96, CIFAR, 16, GPUS) == (
+    assert headline(frame("cifar", 96, CIFAR.iterations, CIFAR.shards), 16, GPUS) == (
         "cifar: 96 configurations, 10 iterations, 16 shards: 15,360 hops on 16 GPUs (nvidia.com/gpu)"
     )
 
@@ -39,7 +40,7 @@ def test_the_headline_says_what_is_to_be_done_and_on_what() -> None:
     ],
 )
 def test_the_headline_names_the_devices(resources: Resources, where: str) -> None:
-    assert headline("iris", 1, Ring(4, 1, 1), 4, resources).endswith(f" 4 hops on {where}")
+    assert headline(frame("iris", 1, 1, 4), 4, resources).endswith(f" 4 hops on {where}")
 
 
 def test_a_hops_time_is_told_with_where_it_is_known_from() -> None:

@@ -166,6 +166,16 @@ def test_packed_data_is_predicted_in_stored_order(run: Run, folder: Path) -> Non
     assert np.allclose(candidate.predict(folder / "valid").probabilities, candidate.predict(rows).probabilities)
 
 
+def test_what_is_made_up_is_neither_predicted_nor_evaluated(run: Run, tmp_path: Path) -> None:
+    found = draw(5, 30)
+    for name, oversample in (("plain", None), ("more", "duplicate")):
+        pack(found, tmp_path / name, shards=2, normalize=255, oversample=oversample)
+    candidate = run.best()
+    assert candidate.evaluate(tmp_path / "more") == candidate.evaluate(tmp_path / "plain")
+    plain, more = (candidate.predict(tmp_path / name).probabilities for name in ("plain", "more"))
+    assert np.array_equal(plain, more)
+
+
 def test_training_on_the_model_changes_no_later_answer(run: Run) -> None:
     candidate = run.best()
     before = candidate.evaluate()
@@ -194,7 +204,7 @@ def test_a_saved_model_gives_the_same_predictions(run: Run, tmp_path: Path) -> N
 
     candidate = run.best()
     candidate.save(tmp_path / "best.keras")
-    assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.card.json", "best.keras"]
     x = (draw(2, 5)[0] / 255).astype(np.float32)
     loaded = keras.models.load_model(tmp_path / "best.keras")
     assert np.array_equal(loaded(x), candidate.model()(x))

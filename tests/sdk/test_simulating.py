@@ -11,7 +11,7 @@ from modelhopper.command import main
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.stores import open_store
 from tests.sdk.conftest import Work
-from tests.sdk.synthetic import whole_run
+from tests.sdk.synthetic import SyntheticRun, whole_run
 
 HYPERBAND = {"method": "hyperband", "space": {"batch_size": {"linear": [1, 64]}}}
 UNKNOWN_TIME = (
@@ -119,6 +119,16 @@ def test_a_mistake_is_one_line(arguments: list[str], message: str, work: Work, c
 def test_python_refuses_no_station(work: Work) -> None:
     with pytest.raises(UserError, match="0 is not a number of stations"):
         modelhopper.Experiment(**work.value()).simulate(stations=0, hop_s=60)
+
+
+def test_what_would_be_simulated_without_its_parts_is_refused(work: Work, capsys: Said) -> None:
+    file = work.experiment(folds=2, data={"train": "nowhere/train"})
+    assert complaint(capsys, file, "--stations", "2", "--hop-time", "1", "--shards", "4").endswith(
+        "and the experiment has folds. Simulate it without them."
+    )
+    SyntheticRun(open_store("runs"), folds=2, data={"train": "train"}).finished(1)
+    said_of = complaint(capsys, work.experiment(), "--stations", "2", "--curves", "runs/iris")
+    assert "recorded values by fold or group" in said_of
 
 
 def test_data_that_is_not_there_is_asked_for(work: Work, capsys: Said) -> None:

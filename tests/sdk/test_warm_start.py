@@ -19,20 +19,22 @@ from modelhopper.experiment import Experiment
 from modelhopper.pods.beginning import Task, begin_pod
 from modelhopper.results import Run, open_run
 from modelhopper.running import make_ready, run_job
-from modelhopper.warm_start import Earlier, continued, note, with_origins
+from modelhopper.warm_start import Earlier, begun_with, continued, note, with_origins
 from modelhopper_contract import checkpoint
 from modelhopper_contract.errors import ConflictError, SpecError, StoreUnavailable
-from modelhopper_contract.experiment import WarmStart
+from modelhopper_contract.experiment import Experiment as Spec
+from modelhopper_contract.experiment import WarmStart, validated
 from modelhopper_contract.messages import Built, Event, Trained
 from modelhopper_contract.names import Names
 from modelhopper_contract.records import Failure, Origin, Outcome, Program
+from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
 from modelhopper_contract.stores.memory import MemoryStore
 from modelhopper_scheduler.programs import must_measure
 from tests.scheduler.planned import configuration
 from tests.sdk.conftest import Work
-from tests.sdk.synthetic import whole_run
+from tests.sdk.synthetic import EXPERIMENT, SyntheticRun, whole_run
 
 Said = pytest.CaptureFixture[str]
 
@@ -65,6 +67,25 @@ def test_numbers_in_both_go_on_unless_they_failed_and_all_others_begin_fresh(
     assert origins == {
         number: Origin(experiment="iris", configuration=number, hop=6) if number in going else None for number in here
     }
+
+
+def test_the_numbers_of_folds_are_not_taken_for_those_of_settings() -> None:
+    folded = SyntheticRun(MemoryStore(), folds=2, data={"train": "train"})
+    for number in range(1, 9):
+        folded.finished(number, accuracy=0.5, loss=0.5)
+    settings = [one.model_copy(update={"part": None}) for one in folded.configurations[:4]]
+
+    def begun(wanted: Any) -> list[int | None]:
+        made = validated(Spec, EXPERIMENT | {"name": "final", "warm_start": wanted})
+        specification = Specification(experiment=made, folder="/nowhere", shards=2, validation_shards=1, digests={})
+        found = begun_with(specification, settings, folded.store).configurations
+        return [None if one.origin is None else one.origin.configuration for one in found]
+
+    with pytest.raises(SpecError, match=r"each setting of iris has 2 configurations \(fold 1, fold 2\)"):
+        begun({"experiment": "iris"})
+    assert begun({"experiment": "iris", "configurations": {1: 3}}) == [3, None, None, None]
+    with pytest.raises(SpecError, match="iris has folds, and a configuration of one of them cannot go on alone"):
+        continued(folded.specification, folded.configurations[0], 5)
 
 
 def test_a_stopped_configuration_goes_on_from_the_checkpoint_that_counts() -> None:

@@ -227,7 +227,7 @@ class SmallRun:
         Station(store, specification, 0, 1, hear, workshop=workshop).prepare(chosen)
         singles = [[one.number] for one in chosen if one.program.lanes == 1]
         costs = {number: one.cost for number, one in built.items()}
-        starts = offsets_together([*convoys, *singles], costs, specification.shards)
+        starts = offsets_together([*convoys, *singles], costs, specification.ring.shards)
         planned = [one.model_copy(update={"offset": starts[one.number]}) for one in chosen]
         names = Names(specification.experiment.name)
         for one in planned:
@@ -284,8 +284,9 @@ class SmallRun:
         from modelhopper_contract.records import HopRecord
         from modelhopper_trainer.hop import HopTask, run_hop
 
-        ring, found = self.specification.ring, {}
+        found = {}
         for one in self.planned:
+            ring = self.specification.ring_of(one)
             assembly = self._assembled(one)
             record = HopRecord(configuration=one.number, hop=-1, shard=None, steps=0, loss=None)
             for hop in range(ring.hops):

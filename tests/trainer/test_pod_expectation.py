@@ -98,7 +98,7 @@ class Simulation:
         if not self.store.list(self.names.checkpoint(one.number, hop)):
             self.store.delete(name)
             return
-        own = held(self.spec, self.count, station, one.number)
+        own = held(self.spec, self.count, station, one)
         found: dict[tuple[Split, int], ShardMetrics] = {
             (split, shard): ShardMetrics(metrics={}) for split, shards in own.items() for shard in shards
         }

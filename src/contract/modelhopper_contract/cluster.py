@@ -49,10 +49,11 @@ class Mount(Part):
 
 
 class Mounts(Part):
-    """How both data sets reach the pods."""
+    """How data sets reach the pods: both of an experiment, and the one that `predict` and `evaluate` are given."""
 
     training: Mount = Mount()
     validation: Mount = Mount()
+    scoring: Mount = Mount()
     cache_gb: Annotated[float, Field(gt=0)] = 10.0  # room for fetched shards on the node
     cache_claim: str | None = None  # a claim to keep fetched shards on between pods; a pod's own disk by default
 

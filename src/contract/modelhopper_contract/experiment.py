@@ -15,8 +15,11 @@ from pydantic import Field
 
 from modelhopper_contract.early_stopping import EarlyStopping, refuse_rungs
 from modelhopper_contract.errors import SpecError
+from modelhopper_contract.methods import Method, is_hop, refuse_for_replicas
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.part import Part
+from modelhopper_contract.partition import Folds
+from modelhopper_contract.record import is_unused
 from modelhopper_contract.records import Precision
 from modelhopper_contract.searches import TAGS, Search, Static, known_method
 
@@ -152,6 +155,10 @@ class Experiment(Part):
     evaluate_every: Annotated[int, Field(gt=0)] | None = None  # iterations; None: see `evaluation_period`
     early_stopping: EarlyStopping | None = None  # a number alone is the patience
     objective: str | None = None  # "validation accuracy"; None: the first metric, on validation data where there is any
+    folds: Folds | None = Field(default=None, exclude_if=is_unused)  # cross-validation; a number alone is how many
+    # Whether each group of the data, or each shard, gets models of its own.
+    groups: bool | Literal["shards"] = Field(default=False, exclude_if=is_unused)
+    method: Method = Field(default=Method(), exclude_if=is_hop)  # how shards train a configuration: hop, average, easgd
     warm_start: WarmStart | None = None  # None: every configuration begins with its own initial weights
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     devices: Devices = Devices()
@@ -185,6 +192,16 @@ class Experiment(Part):
             return fuse
         raise ValueError(
             f"{fuse!r} cannot be: give `false`, `auto`, or how many configurations train together, from 2 to 1024"
+        )
+
+    @pydantic.field_validator("groups", mode="before")
+    @classmethod
+    def _has_groups_or_none(cls, given: Any) -> Any:
+        if isinstance(given, bool) or given == "shards":
+            return given
+        raise ValueError(
+            f"{given!r} cannot be: give `true` for the groups that the data was packed by (pack --group-by), or "
+            "`shards` for a model of its own on each shard"
         )
 
     @pydantic.field_validator("warm_start", mode="before")
@@ -222,6 +239,34 @@ class Experiment(Part):
             refuse_rungs(self.search)
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _merges_what_can_be_merged(self) -> Experiment:
+        refuse_for_replicas(self.method, self.search, self.fuse)
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _parts_the_data_in_one_way(self) -> Experiment:
+        if self.folds is None and not self.groups:
+            return self
+        what = "folds" if self.groups is False else "groups"
+        if self.folds is not None and self.groups:
+            raise ValueError("`folds` and `groups` were given: data is parted in one way. Remove one of them")
+        if self.folds is not None and self.data.validation is not None:
+            raise ValueError(
+                f"`folds` are evaluated on the training data's own shards: remove the validation data "
+                f"({self.data.validation}), and evaluate the final model on it"
+            )
+        if not isinstance(self.search, Static):
+            raise ValueError(
+                f"`{what}` cannot be used with `{self.search.method}`, which decides by single configurations while "
+                "they train: use a search that knows all of them before (grid, list, random)"
+            )
+        if self.warm_start is not None:
+            raise ValueError(f"`{what}` and `warm_start` were given: results are by setting and part here. Remove one")
+        if self.fuse is not False:
+            raise ValueError(f"`{what}` and `fuse` were given: those of different {what} meet other shards. Remove one")
+        return self
+
     @property
     def evaluation_period(self) -> int:
         """Iterations between evaluations; by default only the last is evaluated, and every one for early stopping."""
@@ -238,7 +283,9 @@ def validated(kind: type[Part], value: object) -> Any:
 
 def mistake(kind: type[Part], error: pydantic.ValidationError) -> SpecError:
     """Return the first of pydantic's errors in modelhopper's words."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # A key that there is not is told before one that is missing: most likely the one is meant for the other.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     path = _without_tags(first["loc"])
     where = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":

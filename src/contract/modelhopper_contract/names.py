@@ -9,6 +9,7 @@
     <experiment>/measurement.json                             what was measured when the run began, if anything was
     <experiment>/configurations/<c>.json                      written once
     <experiment>/checkpoints/<c>/<n>.safetensors              state before hop n; its header holds hop n-1's record
+    <experiment>/replicas/<c>/<n>.safetensors                 state after hop n of one shard, until all are merged
     <experiment>/metrics/<c>/<iteration>/<split>/<shard>.json mergeable metric state
     <experiment>/history/<c>/<iteration>.json                 the merged metrics, written when the last state is there
     <experiment>/inbox/<station>/<c>-train-<n>                token: ready to train hop n
@@ -34,6 +35,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 _CHECKPOINT = re.compile(r"checkpoints/(\d+)/(\d+)\.safetensors$")
+_REPLICA = re.compile(r"replicas/(\d+)/(\d+)\.safetensors$")
 _TOKEN = re.compile(r"inbox/(?P<station>\d+)/(?P<configuration>\d+)-(?P<action>train|evaluate)-(?P<number>\d+)$")
 
 
@@ -78,6 +80,14 @@ class Names:
     def checkpoint(self, number: int, hop: int) -> str:
         """The state of configuration `number` before hop `hop`."""
         return f"{self.checkpoints(number)}{hop:08d}.safetensors"
+
+    def replicas(self, number: int | None = None) -> str:
+        """All replicas, or those of one configuration."""
+        return f"{self.experiment}/replicas/" + ("" if number is None else f"{number:05d}/")
+
+    def replica(self, number: int, hop: int) -> str:
+        """The state that configuration `number` has on one shard after hop `hop`, where shards train side by side."""
+        return f"{self.replicas(number)}{hop:08d}.safetensors"
 
     def metrics(self, number: int, iteration: int) -> str:
         """All metric states of one evaluation."""
@@ -185,6 +195,14 @@ def checkpoint_number(name: str) -> tuple[int, int]:
     found = _CHECKPOINT.search(name)
     if found is None:
         raise ValueError(f"{name} is not the name of a checkpoint. This is a bug. Please report it.")
+    return int(found[1]), int(found[2])
+
+
+def replica_number(name: str) -> tuple[int, int]:
+    """Return (configuration, hop) of a replica's name."""
+    found = _REPLICA.search(name)
+    if found is None:
+        raise ValueError(f"{name} is not the name of a replica. This is a bug. Please report it.")
     return int(found[1]), int(found[2])
 
 

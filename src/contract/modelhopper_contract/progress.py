@@ -16,9 +16,10 @@ class Progress:
     checkpoints: frozenset[str]
     histories: frozenset[str]
     outcomes: frozenset[str]
+    replicas: frozenset[str] = frozenset()  # where hops are merged, and somebody asked for them
 
 
-def read_progress(names: Names, store: Store) -> Progress:
+def read_progress(names: Names, store: Store, *, with_replicas: bool = False) -> Progress:
     """Read from the store how far an experiment is.
 
     While it runs, this can be older than the store, and in parts: what a checkpoint led to is read after it.
@@ -31,6 +32,7 @@ def read_progress(names: Names, store: Store) -> Progress:
         checkpoints=listed(names.checkpoints()),
         histories=listed(names.histories()),
         outcomes=listed(names.outcomes()),
+        replicas=listed(names.replicas()) if with_replicas else frozenset(),
     )
 
 

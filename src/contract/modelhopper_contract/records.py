@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from modelhopper_contract.record import Record
+from pydantic import Field
+
+from modelhopper_contract.record import Record, is_unused
 
 Split = Literal["training", "validation"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]  # names of Keras' dtype policies
@@ -24,7 +26,7 @@ class HopRecord(Record):
 
     configuration: int
     hop: int  # the hop that made this checkpoint; -1 in checkpoint 0
-    shard: int | None  # None in checkpoint 0
+    shard: int | None  # None in checkpoint 0, and where replicas of several were merged
     steps: int  # optimizer steps since the start of the run
     loss: float | None  # mean training loss over the hop's batches; None in checkpoint 0
 
@@ -136,6 +138,9 @@ class Configuration(Record):
     first_hop: int = 0  # of its own; larger for one that goes on from a copy of another configuration of this run
     origin: Origin | None = None  # whose state it begins with; None: its own initial state
     program: Program = Program()
+    # The fold that it skips, or the group that it trains on, from 0; None: it trains on all shards.
+    part: int | None = Field(default=None, exclude_if=lambda part: part is None)
+    part_name: str | None = Field(default=None, exclude_if=is_unused)  # for people: "fold 3", "country DE"
 
 
 class Variant(Record):

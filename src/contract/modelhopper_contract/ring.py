@@ -13,7 +13,8 @@ from dataclasses import dataclass
 class Ring:
     """`shards` shards in a circle, trained on for `iterations` rounds, evaluated every `evaluate_every` rounds.
 
-    Also evaluated are `rungs`, the iterations after which a search decides who goes on.
+    Also evaluated are `rungs`, the iterations after which a search decides who goes on. Those who train on a part of
+    the data meet the shards of their `itinerary`.
     """
 
     shards: int
@@ -22,6 +23,8 @@ class Ring:
     keep_iterations: bool = False  # whether the last checkpoint of every iteration stays in the store
     rungs: tuple[int, ...] = ()
     keep_rungs: bool = False  # whether checkpoints at rungs stay until the search has no use for them
+    itinerary: tuple[int, ...] = ()  # as many as `shards`, of more; empty: 0, 1, 2, ...
+    merges: bool = False  # all hops of an iteration begin with one state, and what they make is merged
 
     @property
     def hops(self) -> int:
@@ -30,11 +33,16 @@ class Ring:
 
     def shard(self, offset: int, hop: int) -> int:
         """Return the shard that a hop trains on."""
-        return (offset + hop) % self.shards
+        at = (offset + hop) % self.shards
+        return self.itinerary[at] if self.itinerary else at
 
     def iteration(self, hop: int) -> int:
         """Return how many iterations are complete before a hop."""
         return hop // self.shards
+
+    def start(self, hop: int) -> int:
+        """Return the first hop of a hop's iteration."""
+        return hop - hop % self.shards
 
     def is_evaluated(self, hop: int) -> bool:
         """Say whether checkpoint `hop` is evaluated: every `evaluate_every`-th iteration, rungs, and the last."""
@@ -81,9 +89,12 @@ def stay_end(ring: Ring, stations: Stations, number: int, offset: int, hop: int)
     """Return the hop before which a configuration leaves the station that serves `hop`.
 
     A stay is every following hop on shards of the same station, at most once around, cut where the state must be in
-    the store: at iterations that are evaluated or kept, and at the end of the run.
+    the store: at iterations that are evaluated or kept, and at the end of the run. Where hops are merged, each is a
+    stay of its own.
     """
     end = hop + 1
+    if ring.merges:
+        return end
     if 1 < stations.shards <= stations.stations:
         return end  # neighbouring shards are at different stations
     here = stations.holder(ring.shard(offset, hop), number)

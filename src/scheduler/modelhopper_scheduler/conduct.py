@@ -14,11 +14,11 @@ from modelhopper_contract.searches import Custom
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores.durability import SoftStore, put_all, put_soft
+from modelhopper_scheduler.dealing import dealt
 from modelhopper_scheduler.engines.engine import Engine, OnEvent
 from modelhopper_scheduler.judging import Judge, judge_of, planned_of
-from modelhopper_scheduler.offsets import offsets_together
-from modelhopper_scheduler.programs import chosen, convoys, measured_numbers, merged, must_measure
-from modelhopper_scheduler.resumption import due_tokens, stale_checkpoints
+from modelhopper_scheduler.programs import chosen, measured_numbers, merged, must_measure
+from modelhopper_scheduler.resumption import due_tokens, stale_checkpoints, stale_replicas
 from modelhopper_scheduler.searches.making import first_turn, search_of
 from modelhopper_scheduler.searches.search import Search
 
@@ -195,7 +195,7 @@ def _built(
     How each is compiled is chosen before, and told where there was a choice.
     """
     everyone = [*planned, *configurations]
-    found = chosen(specification.experiment, everyone, measurement, engine.stations, specification.shards)
+    found = chosen(specification.experiment, everyone, measurement, engine.stations, specification.ring.shards)
     programs = {one.number: found[one.number] for one in configurations}
     if measurement is not None:
         on_event(Chosen(measurement=measurement, programs=programs))
@@ -206,35 +206,7 @@ def _built(
         one.number: one.model_copy(update={"weights": built[one.number].weights, "cost": built[one.number].cost})
         for one in compiled
     }
-    return _dealt(costed, planned, measurement, specification.shards)
-
-
-def _dealt(
-    found: Mapping[int, Configuration],
-    planned: Sequence[Configuration],
-    measurement: Measurement | None,
-    shards: int,
-) -> list[Configuration]:
-    """Return configurations with their offsets, in the order in which they are dealt these.
-
-    Costs are estimates, also where times were measured: with these, two runs would not see the data in the same order.
-    """
-    there = {one.number: one for one in planned}
-    together = convoys([*planned, *found.values()], measurement)
-    # A program that is not full takes as long as a full one: those in it share its cost.
-    costs = {
-        number: found[number].cost * found[number].program.lanes / len(convoy)
-        for convoy in together
-        for number in convoy
-        if number in found
-    }
-    # A kill in the middle of a convoy: the rest of it begins where the first part does.
-    begun = [(convoy, there[convoy[0]].offset) for convoy in together if convoy[0] in there]
-    starts = {number: offset for convoy, offset in begun for number in convoy if number in found}
-    loads = [(one.offset, one.cost) for one in planned] + [(starts[number], costs[number]) for number in starts]
-    new = [convoy for convoy in together if convoy[0] not in there]
-    starts |= offsets_together(new, costs, shards, loads)
-    return [found[number].model_copy(update={"offset": starts[number], "cost": costs[number]}) for number in starts]
+    return dealt(specification, costed, planned, measurement)
 
 
 def begun(specification: Specification, store: Store, *, extend: bool = False) -> list[Configuration] | None:
@@ -265,10 +237,11 @@ def restore(specification: Specification, planned: Sequence[Configuration], stor
     """Put an experiment's inboxes right for a number of stations, none of which runs, and remove what is stale."""
     names = Names(specification.experiment.name)
     allowed = limits(read_turns(store, names)) if specification.is_judged else None
-    progress = read_progress(names, store)
+    progress = read_progress(names, store, with_replicas=specification.ring.merges)
     due = due_tokens(specification, planned, progress, stations, allowed)
     stale = {entry.name for entry in store.list(names.inbox())} - due.keys()
     stale |= stale_checkpoints(specification, progress, _ended(specification, progress, store))
+    stale |= stale_replicas(specification, progress)
     # Of hops that are done again now.
     stale |= {entry.name for entry in store.list(names.failures())}
     if isinstance(store, SoftStore):
@@ -303,7 +276,7 @@ def _remove_leftovers(configurations: Sequence[Configuration], store: Store, nam
     planned = {names.configuration(number) for number in numbers}
     stale = {entry.name for entry in store.list(names.configurations())} - planned
     stale |= {e.name for e in store.list(names.checkpoints()) if checkpoint_number(e.name)[0] not in numbers}
-    stale |= {entry.name for entry in store.list(names.turns())}
+    stale |= {entry.name for part in (names.replicas(), names.turns()) for entry in store.list(part)}
     stale |= {entry.name for entry in store.list(names.measurement())}
     for name in stale:
         store.delete(name)
@@ -355,6 +328,8 @@ def _check_extension(
     if given.experiment.early_stopping is not None:
         # It has counted those evaluations that there were, by the metric that there was.
         extendable = tuple(one for one in extendable if one in ("iterations was", "search."))
+        if given.experiment.method.kept:  # the replicas' own ends, which the next iteration begins with, are gone
+            extendable = ("search.",)
     other = [difference for difference in differences if not difference.startswith(extendable)]
     longer = given.experiment.iterations >= stored.experiment.iterations
     where = f"{store.url}/{given.experiment.name} holds another experiment of this name: {'; '.join(differences)}."

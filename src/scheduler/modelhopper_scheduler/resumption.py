@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 
 from modelhopper_contract.early_stopping import superfluous
 from modelhopper_contract.errors import CorruptObject
-from modelhopper_contract.names import Names, checkpoint_number
+from modelhopper_contract.methods import needed_replicas
+from modelhopper_contract.names import Names, checkpoint_number, replica_number
 from modelhopper_contract.progress import Progress, newest_checkpoints
 from modelhopper_contract.records import Configuration, Outcome, Token
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.tokens import evaluation_tokens, training_token
 
-__all__ = ["Progress", "due_tokens", "stale_checkpoints"]
+__all__ = ["Progress", "due_tokens", "stale_checkpoints", "stale_replicas"]
 
 
 def due_tokens(
@@ -41,8 +42,8 @@ def due_tokens(
                 f"Remove {names.root()} to start the experiment again."
             )
         hop, until = newest.get(number, configuration.first_hop), (limits or {}).get(number)
-        found |= training_token(specification, stations, configuration, hop, until)
-        found |= _evaluations(specification, number, hop, progress, stations, names)
+        found |= _training(specification, configuration, hop, until, progress, stations)
+        found |= _evaluations(specification, configuration, hop, progress, stations, names)
     return found
 
 
@@ -74,10 +75,49 @@ def stale_checkpoints(
     return stale
 
 
-def _evaluations(
-    specification: Specification, number: int, hop: int, progress: Progress, stations: int, names: Names
+def stale_replicas(specification: Specification, progress: Progress) -> set[str]:
+    """Return the replicas that nobody needs: whoever merged them was killed just before it could remove them."""
+    names, shards = Names(specification.experiment.name), specification.ring.shards
+    newest = newest_checkpoints(progress.checkpoints)
+    found = set[str]()
+    for name in progress.replicas:
+        number, hop = replica_number(name)
+        ended = names.outcome(number) in progress.outcomes
+        if hop not in needed_replicas(specification.experiment.method, shards, newest.get(number, 0), ended=ended):
+            found.add(name)
+    return found
+
+
+def _training(
+    specification: Specification,
+    configuration: Configuration,
+    hop: int,
+    until: int | None,
+    progress: Progress,
+    stations: int,
 ) -> Mapping[str, Token]:
-    ring = specification.ring
+    """Return the tokens of what starts with checkpoint `hop` and is not done."""
+    ring, number, names = specification.ring, configuration.number, Names(specification.experiment.name)
+    if not ring.merges:
+        return training_token(specification, stations, configuration, hop, until)
+    missing = [n for n in range(hop, hop + ring.shards) if names.replica(number, n) not in progress.replicas]
+    # All there and not merged: whoever takes one of their tokens does it.
+    return {
+        name: token
+        for each in missing or [hop]
+        for name, token in training_token(specification, stations, configuration, each, until).items()
+    }
+
+
+def _evaluations(
+    specification: Specification,
+    configuration: Configuration,
+    hop: int,
+    progress: Progress,
+    stations: int,
+    names: Names,
+) -> Mapping[str, Token]:
+    ring, number = specification.ring, configuration.number
     found: dict[str, Token] = {}
     if not ring.iteration(hop):
         return found
@@ -97,5 +137,5 @@ def _evaluations(
         there = [one for one in reached if names.checkpoint(number, one * ring.shards) in progress.checkpoints]
         missing = there[-1:]
     for iteration in missing:
-        found |= evaluation_tokens(specification, stations, number, iteration)
+        found |= evaluation_tokens(specification, stations, configuration, iteration)
     return found

@@ -20,6 +20,8 @@ _HOMES = {
     "Custom": "modelhopper.parts",
     "Data": "modelhopper.parts",
     "Devices": "modelhopper.parts",
+    "Ensemble": "modelhopper.ensembles",
+    "Evaluation": "modelhopper.scoring_results",
     "ExitCode": "modelhopper_contract.errors",
     "Experiment": "modelhopper.experiment",
     "Explicit": "modelhopper.parts",
@@ -33,6 +35,7 @@ _HOMES = {
     "ModelhopperError": "modelhopper_contract.errors",
     "Optuna": "modelhopper.parts",
     "Pbt": "modelhopper.parts",
+    "Predicted": "modelhopper.scoring",
     "Predictions": "modelhopper.predictions",
     "Random": "modelhopper.parts",
     "Run": "modelhopper.results",
@@ -43,6 +46,8 @@ _HOMES = {
     "copy_data": "modelhopper.copying",
     "describe": "modelhopper_trainer.packing",
     "draw": "modelhopper_scheduler.searches.space",
+    "ensemble": "modelhopper.ensembles",
+    "evaluate": "modelhopper.scoring",
     "generate_model_configs": "modelhopper.generation",
     "hyperband_schedule": "modelhopper_scheduler.searches.schedule",
     "linear": "modelhopper.parts",
@@ -52,6 +57,7 @@ _HOMES = {
     "log_near_one": "modelhopper.parts",
     "open_run": "modelhopper.results",
     "pack": "modelhopper_trainer.packing",
+    "predict": "modelhopper.scoring",
     "stop_stations": "modelhopper_scheduler.engines.standby",
 }
 

@@ -93,12 +93,13 @@ def examine(experiment: Experiment, folder: Path) -> Examination:
     specification = specify(experiment, folder)
     configurations = tuple(planned(specification))
     everything, asked = opened(experiment, configurations, (FUSE, XLA, PRECISION))
-    gpus = station_gpus(experiment.devices, len(configurations))
+    ring = specification.ring
+    gpus = station_gpus(experiment.devices, len(configurations) * (ring.shards if ring.merges else 1))
     measure = Measure(
         specification=specification.model_copy(update={"experiment": everything}), configurations=tuple(asked)
     )
     measurement = _measurement(timed_apart(measure, gpus[0]))
-    return Examination(experiment, configurations, measurement, len(gpus), specification.shards)
+    return Examination(experiment, configurations, measurement, len(gpus), ring.shards)
 
 
 def opened(
@@ -110,7 +111,9 @@ def opened(
     auto = {name: "auto" for name in names if name not in varying}
     changed = [one.model_copy(update={"compile": {**one.compile, **auto}}) for one in configurations]
     update: dict[str, Any] = {"compile": experiment.compile.model_copy(update=auto)}
-    return experiment.model_copy(update=update | ({"fuse": "auto"} if FUSE in keys else {})), changed
+    is_parted = experiment.folds is not None or bool(experiment.groups)
+    is_fused = FUSE in keys and not (experiment.method.merges or is_parted)  # these train each configuration alone
+    return experiment.model_copy(update=update | ({"fuse": "auto"} if is_fused else {})), changed
 
 
 def _fuse(lanes: set[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from modelhopper_contract.records import Configuration
 from modelhopper_contract.searches import Search, Several
 
 if TYPE_CHECKING:
+    from modelhopper.comparison import Comparison
     from modelhopper.results import Run
     from modelhopper.running import EngineName
     from modelhopper.submitting import Argo, ClusterRun
@@ -85,6 +86,25 @@ class Experiment(contract.Experiment):
                 run_job(replace(job, standby=standby()), display.heard)
         return Run(job.store, self.name)
 
+    def compare(
+        self,
+        methods: Sequence[str] = ("hop", "average", "easgd", "ensemble", "alone"),
+        *,
+        alpha: float = 0.001,
+        beta: float = 0.9,
+        engine: EngineName = "local",
+        store: str | None = None,
+        progress: bool = True,
+    ) -> Comparison:
+        """Train the experiment's only configuration by each method, for as many passes, and return what each came to.
+
+        `alpha`, `beta`: of EASGD. Each method is an experiment of its own in the store, `iris-average` and so on, and
+        the same call goes on with those that were interrupted.
+        """
+        from modelhopper.comparing import Elastic, compare
+
+        return compare(self, methods, Elastic(alpha, beta), engine=engine, store=store, progress=progress)
+
     def submit(self, engine: Argo, *, extend: bool = False) -> ClusterRun:
         """Send the experiment to a cluster, and return its run: the results as they come, and `wait`.
 
@@ -135,6 +155,8 @@ class Experiment(contract.Experiment):
         value = self.model_dump(mode="json", exclude_defaults=True)
         value["models"] = {name: _short(model) for name, model in self.models.items()}
         value["search"] = _searched(self.search)
+        if self.warm_start is not None and self.warm_start.configurations is not None:
+            value["warm_start"]["configurations"] = dict(self.warm_start.configurations)  # numbers, which JSON quotes
         return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -15,6 +15,7 @@ from modelhopper_contract.errors import UserError
 from modelhopper_contract.metrics import Metric, flat
 from modelhopper_contract.records import Configuration, History, Outcome, Program, Retried, Stay
 from modelhopper_contract.searches import Search, Several
+from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.searches.making import objective
 
 
@@ -60,7 +61,8 @@ def explain(reader: Reader, number: int) -> Explanation:
     life = Life(
         configuration=configuration,
         method=_method(specification.experiment.search),
-        shards=specification.shards,
+        shards=specification.ring.shards,
+        first_shard=specification.ring_of(configuration).shard(configuration.offset, configuration.first_hop),
         hops=specification.ring.hops,
         histories=histories,
         stays=reader.stays(number),
@@ -68,6 +70,7 @@ def explain(reader: Reader, number: int) -> Explanation:
         outcome=reader.outcomes().get(number),
         metric=objective(specification, histories),
         retries=reader.retries(number),
+        merging=merging(specification) if specification.ring.merges else "",
     )
     return Explanation(number, life.heading(), tuple(life.lines()))
 
@@ -79,6 +82,7 @@ class Life:
     configuration: Configuration
     method: str  # in words
     shards: int
+    first_shard: int
     hops: int  # of a configuration that is never stopped
     histories: Sequence[History]
     stays: Sequence[Stay]
@@ -86,6 +90,7 @@ class Life:
     outcome: Outcome | None
     metric: Metric
     retries: Sequence[Retried] = ()
+    merging: str = ""  # how replicas are merged, in words; "": it hops
 
     def heading(self) -> str:
         """Say what the configuration is."""
@@ -98,6 +103,8 @@ class Life:
         yield Line("chosen", self._chosen())
         if self.configuration.program != Program():
             yield Line("compiled", words(self.configuration.program, "trains"))
+        if self.merging:
+            yield Line("method", self.merging)
         yield from self._started()
         yield from self._iterations()
         yield from self._copies()
@@ -118,8 +125,8 @@ class Life:
         if origin is not None:
             whose = f"of {origin.experiment}, " if origin.experiment else ""
             yield Line("origin", f"the state of configuration {origin.configuration} {whose}after hop {origin.hop}")
-        if self.stays:
-            yield Line("started", f"station {self.stays[0].station}, shard {self.configuration.offset}")
+        if self.stays and not self.merging:
+            yield Line("started", f"station {self.stays[0].station}, shard {self.first_shard}")
 
     def _iterations(self) -> Iterator[Line]:
         # The line says already which iteration it is about.
@@ -172,6 +179,8 @@ class Life:
         outcome = self.outcome
         if outcome is None:
             last = max((stay.end_hop for stay in self.stays), default=self.configuration.first_hop)
+            if self.merging:  # in any order within an iteration
+                last = len(self.stays)
             return f"goes on; {last:,} of at most {self.hops:,} hops are done"
         if outcome.failure is not None:
             failure = outcome.failure
@@ -185,6 +194,17 @@ class Life:
     @property
     def _number(self) -> int:
         return self.configuration.number
+
+
+def merging(specification: Specification) -> str:
+    """Return in words how an experiment's replicas are merged."""
+    method, shards = specification.experiment.method, count(specification.ring.shards, "shard")
+    if method.name == "average":
+        return f"average: each iteration trains a replica on each of {shards}, and their mean by rows is the next state"
+    return (
+        f"{method}: each iteration trains a replica on each of {shards}; the common state moves {method.step:g} of the "
+        f"way to their mean by rows, and a replica keeps {method.kept:g} of its own end"
+    )
 
 
 def _method(search: Search) -> str:

@@ -76,10 +76,10 @@ def look(reader: Reader, specification: Specification) -> Look:
     outcomes = reader.outcomes()
     turns, configurations = reader.turns() if specification.is_judged else [], reader.configurations
     return Look(
-        reader.hops(outcomes),
+        reader.hops(outcomes, specification),
         reader.last_histories(outcomes),
         outcomes,
-        reader.work(specification.shards),
+        reader.work(specification.ring.shards),
         reader.is_cancelled(),
         turns,
         configurations,

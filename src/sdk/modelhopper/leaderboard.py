@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console, ConsoleOptions
@@ -14,7 +14,9 @@ from rich.text import Text
 from modelhopper.display.compiled import summary
 from modelhopper.display.words import duration
 from modelhopper.tables import Column, Table, number
+from modelhopper_contract.errors import UserError
 from modelhopper_contract.metrics import Metric, flat, recorded, values
+from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.records import Configuration, Failure, History, Outcome, Program, Split
 from modelhopper_contract.specification import Specification
 
@@ -36,6 +38,7 @@ class Row:
     failure: Failure | None = None
     reason: str | None = None  # why it was stopped, or has an earlier result than its last
     program: Program = field(default_factory=Program)  # how it was compiled
+    began_with: str | None = None  # the result that it began with, where that is of another experiment: "iris/5"
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -69,6 +72,7 @@ class Leaderboard:
         names = _metric_names(self.rows, self.metric)
         settings = list(dict.fromkeys(key for row in self.rows for key in row.settings))
         has_reasons = any(row.reason for row in self.rows)
+        has_origins = any(row.began_with for row in self.rows)
         return [
             {"configuration": row.number, "label": row.label}
             | {key: row.settings.get(key) for key in settings}
@@ -76,6 +80,7 @@ class Leaderboard:
             | {"iteration": row.iteration, "train_s": row.train_s, "state": row.state}
             | {"failure": row.failure.reason if row.failure else None}
             | ({"reason": row.reason} if has_reasons else {})
+            | ({"began_with": row.began_with} if has_origins else {})
             for row in self.rows
         ]
 
@@ -96,7 +101,10 @@ class Leaderboard:
     def _table(self, limit: int | None) -> Table:
         rows = self.rows[:limit]
         columns = [Column("", [str(row.number) for row in rows], "configuration", importance=9)]
-        columns += _setting_columns(rows)
+        columns += setting_columns(rows)
+        if any(row.began_with for row in rows):
+            found = [row.began_with or "" for row in rows]
+            columns.append(Column("began with", found, is_number=False, importance=8))
         columns += _metric_columns(rows, self.metric)
         if len({row.iteration for row in rows if row.failure is None}) > 1:
             columns.append(Column("iteration", [str(row.iteration) for row in rows], importance=2))
@@ -128,6 +136,25 @@ def leaderboard(specification: Specification, rows: Sequence[Row], metric: Metri
     return Leaderboard(name, metric, tuple(sorted(rows, key=rank)), specification.ring.hops)
 
 
+def of_group(specification: Specification, board: Leaderboard, group: str | None) -> Leaderboard:
+    """Return the rows of one group, such as "country DE"; all, where each is evaluated on the same rows.
+
+    Raises UserError, with the groups, where each has rows of its own and none, or none of them, is named.
+    """
+    names = specification.group_names
+    if group is None and specification.experiment.groups is not True:
+        return board
+    if group not in names:
+        said = f"`{group}` is not one of them" if group is not None else "each has rows of its own, and a best model"
+        near = did_you_mean(group, names) if group is not None else ""
+        listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") if names else "none"
+        raise UserError(
+            f"{board.experiment} has a model for each group of its data, and {said}. Say which group (--group in the "
+            f"command): {listed}.{near} Or name a configuration, as in {board.experiment}/3."
+        )
+    return replace(board, rows=tuple(row for row in board.rows if row.settings.get("part") == group))
+
+
 def make_rows(
     specification: Specification,
     configurations: Sequence[Configuration],
@@ -154,9 +181,15 @@ def make_rows(
             failure=outcome.failure if outcome else None,
             reason=outcome.reason if outcome else None,
             program=one.program,
+            began_with=_began_with(one),
         )
         found.append(row)
     return found
+
+
+def _began_with(configuration: Configuration) -> str | None:
+    origin = configuration.origin
+    return None if origin is None or origin.experiment is None else f"{origin.experiment}/{origin.configuration}"
 
 
 def _reached(outcome: Outcome | None, newest: int) -> int:
@@ -168,12 +201,13 @@ def setting(key: str, value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if len(text) > _LONGEST_SETTING:
         text = text[: _LONGEST_SETTING - 1] + "…"
-    if key in ("model", "optimizer", "loss", "learning_rate"):
+    if key in ("model", "optimizer", "loss", "learning_rate", "part"):
         return text
     return f"{'batch' if key == 'batch_size' else key} {text}"
 
 
-def _setting_columns(rows: Sequence[Row]) -> list[Column]:
+def setting_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns of what configurations are: a column for each setting that varies."""
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     cells = [[setting(key, row.settings[key]) if key in row.settings else "" for row in rows] for key in keys]
     # One configuration varies in nothing; its label says what it is.

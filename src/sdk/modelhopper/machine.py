@@ -17,7 +17,12 @@ from modelhopper_scheduler.engines.devices import visible_gpus
 
 _SIGHT = "modelhopper_trainer.sight"
 _PATIENCE_S = 120  # for TensorFlow's start on a slow disk
-_EXTRAS = {"cluster": ("hera", "kubernetes"), "search": ("optuna", "cmaes")}
+_EXTRAS = {
+    "cluster": ("hera", "kubernetes"),
+    "search": ("optuna", "cmaes"),
+    "postgres": ("adbc_driver_postgresql",),
+    "imbalance": ("imblearn",),
+}
 _FIELDS = "name,memory.total,driver_version"
 _CGROUP = Path("/sys/fs/cgroup")
 

@@ -11,9 +11,10 @@ from typing import Any
 from modelhopper.bundling import bundle
 from modelhopper.cluster_programs import check_said, fitting_convoy, fused_line, lanes_of
 from modelhopper.display.forecast_table import STATED, headline, hop_line, judged_headline, judged_line, table
+from modelhopper.display.sentences import framed
 from modelhopper.specify import specified
 from modelhopper_contract.addresses import is_url
-from modelhopper_contract.cluster import Cluster
+from modelhopper_contract.cluster import Cluster, Shape
 from modelhopper_contract.early_stopping import check_early_stopping
 from modelhopper_contract.errors import SpecError, UserError
 from modelhopper_contract.experiment import Experiment
@@ -67,7 +68,7 @@ class Proposal:
     def _headlines(self) -> list[str]:
         plan, resources, ring = self.plan, self.cluster.resources, self.specification.ring
         if self.rehearsed is None:
-            return [headline(self.name, plan.configurations, ring, plan.stations, resources)]
+            return [headline(framed(self.specification, plan.configurations), plan.stations, resources)]
         first = judged_headline(self.name, self.rehearsed, ring.shards, plan.stations, resources)
         return [first, judged_line(_usual(ring, self.rehearsed).iterations)]
 
@@ -85,7 +86,7 @@ def propose(
     contents = bundle(experiment, folder, extend=extend, store=store)
     outputs = [output.name for output in contents.submission.manifests["training"].outputs]
     chosen = contents.submission.configurations
-    validated = experiment.data.validation is not None
+    validated = contents.submission.specification.is_validated
     check_objective(experiment.objective, chosen, outputs, validated=validated)
     check_early_stopping(experiment.early_stopping, experiment.objective, chosen, outputs, validated=validated)
     check_said(experiment, chosen)
@@ -137,9 +138,18 @@ def proposal(
         windows = plan("convoy", convoy, pods).windows()
         return windows if expected is None else replace(windows, most_chains=count, most_hops=ring.hops)
 
-    workload = Workload(ring, count, pods, cluster.pod_s, cluster.hop_s, is_shared=cluster.data.training.claims is None)
+    workload = Workload(
+        ring,
+        count,
+        pods,
+        cluster.pod_s,
+        cluster.hop_s,
+        is_shared=cluster.data.training.claims is None,
+        data_shards=specification.shards,
+    )
     convoy = fitting_convoy(cluster, lanes)
-    found = [one for one in forecasts(workload, convoy, divide) if lanes == 1 or one.shape != "hop"]
+    shapes = shapes_for(specification.experiment, cluster.shape, lanes)
+    found = [one for one in forecasts(workload, convoy, divide) if one.shape in shapes]
     best = choose(found, cluster.shape)
     made = plan(cluster.shape or best.shape, best.convoy, pods)
     return Proposal(cluster, specification, made, found, best, contents, origin, rehearsal)
@@ -167,6 +177,28 @@ def _expected(rehearsed: Rehearsal, first: int, shards: int) -> Expected:
     # Who is followed by whom, nobody knows before: those that begin have about as many after them.
     depth = max(len(rehearsed.rungs), -(-legs // first))
     return Expected(legs, rehearsed.model_iterations * shards, depth)
+
+
+def shapes_for(experiment: Experiment, asked: Shape | None, lanes: int) -> tuple[Shape, ...]:
+    """Return the shapes in which an experiment can run; raise SpecError where another is asked for.
+
+    A chain of pods goes from shard to shard of the whole ring, one at a time.
+    """
+    if experiment.method.merges and asked not in (None, "station"):
+        raise SpecError(
+            f"the method {experiment.method.name} trains on all shards at once, which is the shape `station`, and "
+            f"`{asked}` was asked for. Leave it out.",
+            ("method",),
+        )
+    if experiment.method.merges:
+        return ("station",)
+    everything: tuple[Shape, ...] = ("hop", "convoy", "station")
+    parts = "folds" if experiment.folds is not None else "groups" if experiment.groups else None
+    if parts is not None and asked not in (None, "station"):
+        raise SpecError(f"`{parts}` run in the shape `station`, and `{asked}` was asked for. Leave it out.")
+    if parts is not None:
+        return ("station",)
+    return everything if lanes == 1 else everything[1:]
 
 
 def _usual(ring: Ring, rehearsed: Rehearsal | None) -> Ring:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ from modelhopper_contract.cancellation import is_cancelled
 from modelhopper_contract.decisions import Turn
 from modelhopper_contract.errors import CorruptObject, ObjectNotFound
 from modelhopper_contract.messages import Started
-from modelhopper_contract.names import Names, checkpoint_number, token_name
+from modelhopper_contract.names import Names, checkpoint_number, replica_number, token_name
 from modelhopper_contract.record import Record
 from modelhopper_contract.records import Configuration, History, Outcome, Retried, Stay
 from modelhopper_contract.specification import Specification
@@ -126,15 +127,22 @@ class Reader:
             own.setdefault(entry.name.rpartition("/")[0], []).append(entry)
         return self._records([entry for entries in own.values() for entry in entries[-count:]], Stay)
 
-    def hops(self, outcomes: Mapping[int, Outcome] | None = None) -> dict[int, int]:
+    def hops(
+        self, outcomes: Mapping[int, Outcome] | None = None, specification: Specification | None = None
+    ) -> dict[int, int]:
         """Return the newest checkpoint of each configuration, or, where its result is an earlier one, its last.
 
-        `outcomes`: as they were read just before.
+        Where hops are merged, those count, too, whose replicas wait for it. `outcomes` and `specification`: as they
+        were read just before.
         """
         newest = {one.number: one.first_hop for one in self.configurations}
         for entry in self.store.list(self.names.checkpoints()):
             number, hop = checkpoint_number(entry.name)
             newest[number] = max(hop, newest.get(number, 0))
+        if specification is None and self.store.list(self.names.specification()):
+            specification = self.specification()
+        if specification is not None and specification.ring.merges:
+            newest = self._with_replicas(newest, specification.ring.shards - 1)
         ends, _ = self._ends(self.outcomes() if outcomes is None else outcomes)
         return newest | {number: one.hops_trained for number, one in ends.items()}
 
@@ -162,10 +170,16 @@ class Reader:
         """Return what a station or pod printed."""
         return self.store.get(entry.name).decode(errors="replace")
 
+    def _with_replicas(self, newest: Mapping[int, int], most: int) -> dict[int, int]:
+        """Add, to at most so many, the replicas of the iteration that each is in: only the merged state is its end."""
+        replicas = [replica_number(entry.name) for entry in self.store.list(self.names.replicas())]
+        waiting = Counter(number for number, hop in replicas if hop >= newest.get(number, 0))
+        return {number: hop + min(waiting[number], most) for number, hop in newest.items()}
+
     def _ends(self, outcomes: Mapping[int, Outcome]) -> tuple[dict[int, Outcome], int]:
         """Return the outcomes of those whose result need not be the newest that is there, and the number of shards."""
         found = {n: one for n, one in outcomes.items() if one.state == "stopped" or one.trained is not None}
-        return found, self.specification().shards if found else 1
+        return found, self.specification().ring.shards if found else 1
 
     def _due(self, shards: int) -> Iterator[Started]:
         for entry in sorted(self.store.list(self.names.inbox()), key=lambda one: (one.modified_s, one.name)):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelhopper import export
 from modelhopper.candidate import Candidate
+from modelhopper.cross_validation import CrossValidation, cross_validation
 from modelhopper.defaults import DEFAULT_STORE
 from modelhopper.explanation import Explanation, explain
 from modelhopper.history import RunHistory, make_history, train_seconds
-from modelhopper.leaderboard import Leaderboard, Row, leaderboard, make_rows
+from modelhopper.leaderboard import Leaderboard, Row, leaderboard, make_rows, of_group
 from modelhopper.reading import Reader, experiment_names
 from modelhopper.status import Records, Status, make_status, make_status_of_submission
 from modelhopper.steering import cancel_run, make_resumable
@@ -26,7 +28,12 @@ from modelhopper_contract.store import Store
 from modelhopper_contract.stores import open_store
 
 if TYPE_CHECKING:
+    from modelhopper.ensembles import Combine, Ensemble, Weights
+    from modelhopper.experiment import Experiment
+    from modelhopper.final_model import Final
     from modelhopper.running import EngineName
+    from modelhopper.scoring import Predicted
+    from modelhopper.selection import Selection
 
 _WHAT = ("leaderboard", "history")
 
@@ -82,7 +89,7 @@ class Run:
         if reader.stage() == "submitted":
             return self._submitted()
         specification = self._specification()
-        stays = reader.last_stays(specification.shards)
+        stays = reader.last_stays(specification.ring.shards)
         try:
             board = self._leaderboard(specification, stays, None, lower_is_better=None)
         except UserError:  # the objective is not recorded, and how far the run is does not depend on it
@@ -90,7 +97,7 @@ class Run:
         stations = sorted({stay.station for stay in stays})
         records = Records(
             outcomes=reader.outcomes(),
-            hops=reader.hops(),
+            hops=reader.hops(specification=specification),
             stations=stations,
             changed_s=reader.changed_s(),
             turns=reader.turns(),
@@ -147,6 +154,30 @@ class Run:
         """
         return self._leaderboard(self._specification(), self.reader.stays(), metric, lower_is_better=lower_is_better)
 
+    def cross_validation(self, metric: str | None = None, *, lower_is_better: bool | None = None) -> CrossValidation:
+        """Return the settings of the search by mean and deviation over the folds, the best first.
+
+        Raises UserError for an experiment without `folds`.
+        """
+        specification = self._specification()
+        if specification.experiment.folds is None:
+            raise UserError(f"{self.name} is not cross-validated: its file says no `folds`. See its leaderboard.")
+        return cross_validation(specification, self.leaderboard(metric, lower_is_better=lower_is_better))
+
+    def final(self, metric: str | None = None, name: str | None = None) -> Final:
+        """Return the experiment that trains the best setting of a cross-validation on all shards: `.experiment.run()`.
+
+        Raises UserError for a run that is not complete, or has no folds.
+        """
+        from modelhopper.final_model import final
+
+        return final(self, metric, name)
+
+    def results(self, metric: str | None = None) -> Leaderboard | CrossValidation:
+        """Return what a run is for: the settings by their folds where it has folds, else its leaderboard."""
+        is_folded = self._specification().experiment.folds is not None
+        return self.cross_validation(metric) if is_folded else self.leaderboard(metric)
+
     def history(self, number: int | None = None) -> RunHistory:
         """Return the metrics of one configuration, or of all, at every evaluated iteration."""
         if number is not None:
@@ -154,12 +185,22 @@ class Run:
         # The clock of the run begins with its first stay, whichever configuration that was of.
         stays = self.reader.stays()
         began_s = min((stay.started_s for stay in stays), default=None)
-        return make_history(self.reader.histories(number), stays, self._specification().shards, began_s)
+        return make_history(self.reader.histories(number), stays, self._specification().ring.shards, began_s)
 
-    def best(self, metric: str | None = None, *, lower_is_better: bool | None = None) -> Candidate:
-        """Return the configuration at the top of the leaderboard; raise UserError before any is evaluated."""
+    def best(
+        self, metric: str | None = None, *, lower_is_better: bool | None = None, group: str | None = None
+    ) -> Candidate:
+        """Return the configuration at the top of the leaderboard; raise UserError before any is evaluated.
+
+        With folds, that of the best fold of the setting that is best in the mean. With groups, only where `group` says
+        of which: "country DE".
+        """
+        specification = self._specification()
         board = self.leaderboard(metric, lower_is_better=lower_is_better)
-        for row in board.rows[:1]:
+        top = of_group(specification, board, group).rows[:1]
+        if specification.experiment.folds is not None:
+            top = (cross_validation(specification, board).rows[0].best_fold(board.metric),)
+        for row in top:
             if row.failure is None and board.metric.of(row.history) is not None:
                 return self._candidate(row)
         failed = sum(row.failure is not None for row in board.rows)
@@ -170,6 +211,89 @@ class Run:
         """Return one configuration by its number."""
         self._check_number(number)
         return self._candidate(next(row for row in self.leaderboard().rows if row.number == number))
+
+    def select(
+        self,
+        top: int,
+        *,
+        metric: str | None = None,
+        max_gap: float | None = None,
+        lower_is_better: bool | None = None,
+    ) -> Selection:
+        """Return which configurations a second stage takes, and why each of the others is left behind.
+
+        They are the first `top` of the leaderboard by `metric`, without those that failed. `max_gap`: how much worse
+        the metric may be on validation data than on training data, which tells who learned its rows by heart. Raises
+        UserError for a run that is not complete, an unknown metric, and where nobody can go on.
+        """
+        from modelhopper.refining import selected
+
+        return selected(self, top, metric, max_gap, lower_is_better=lower_is_better)
+
+    def refine(
+        self,
+        top: int,
+        iterations: int,
+        *,
+        metric: str | None = None,
+        max_gap: float | None = None,
+        lower_is_better: bool | None = None,
+        name: str | None = None,
+    ) -> Experiment:
+        """Return the second stage: an experiment that trains the best few for so many more iterations. `run` it.
+
+        They are those of `select`, numbered from 1, and go on from their results with the optimizer's state, in the
+        same store; iterations count from 1. `name`: by default this experiment's with "-refined". The results of both
+        stay; the same call, run again, goes on with what was interrupted.
+        """
+        from modelhopper.refining import refinement
+
+        selection = self.select(top, metric=metric, max_gap=max_gap, lower_is_better=lower_is_better)
+        return refinement(self, selection, iterations, name).experiment
+
+    def ensemble(  # noqa: PLR0913 -- what may be asked for
+        self,
+        best: int | None = None,
+        combine: Combine = "average",
+        *,
+        configurations: Sequence[int] | None = None,
+        snapshots: int | None = None,
+        metric: str | None = None,
+        lower_is_better: bool | None = None,
+        weights: Weights = None,
+        data: str | Path | None = None,
+        holdout: float | None = None,
+    ) -> Ensemble:
+        """Return several configurations joined into one model: the `best` by a metric (5), or those that are named.
+
+        `snapshots`: each of them (the best one, if nothing else is said) at so many of its last kept iterations. For
+        `combine`, `weights`, `data` and `holdout` see `modelhopper.ensemble`. Those that failed are left out, and it is
+        said. Raises UserError when fewer than two members are left.
+        """
+        from modelhopper.ensembles import make, of_run
+
+        choice = of_run(
+            self,
+            best,
+            configurations=configurations,
+            snapshots=snapshots,
+            metric=metric,
+            lower_is_better=lower_is_better,
+        )
+        return make(choice, combine, weights=weights, data=data, holdout=holdout)
+
+    def predict_to(
+        self, out: str | Path, data: str | Path, configurations: Sequence[int] | None = None, **options: Any
+    ) -> Predicted:
+        """Write what configurations, by default the best one, say of every row of `data`, and return where it is.
+
+        For `out`, `data` and all options see `modelhopper.predict`.
+        """
+        from modelhopper.scoring import predict
+
+        metric = options.pop("metric", None)
+        numbers = [self.best(metric).number] if configurations is None else configurations
+        return predict([self.configuration(number) for number in numbers], data, out, **options)
 
     def export(self, path: str | Path, what: str = "leaderboard", format: str | None = None) -> None:  # noqa: A002
         """Write the leaderboard or the history to a file that ends in .csv, .json or .parquet, whole or not at all.
@@ -206,7 +330,7 @@ class Run:
     ) -> Leaderboard:
         reader = self.reader
         outcomes = reader.outcomes()
-        histories, hops = reader.last_histories(outcomes), reader.hops(outcomes)
+        histories, hops = reader.last_histories(outcomes), reader.hops(outcomes, specification)
         rows = make_rows(specification, reader.configurations, histories, outcomes, hops, train_seconds(stays))
         chosen = self._metric(specification, rows, metric, lower_is_better=lower_is_better)
         return leaderboard(specification, rows, chosen)

@@ -89,7 +89,7 @@ def make_ready(
     specification, manifests = specified(experiment, folder)
     chosen = planned(specification)
     outputs = [output.name for output in manifests["training"].outputs]
-    validated = experiment.data.validation is not None
+    validated = specification.is_validated
     check_objective(experiment.objective, chosen, outputs, validated=validated)
     check_early_stopping(experiment.early_stopping, experiment.objective, chosen, outputs, validated=validated)
     opened = _opened(store, experiment, folder)
@@ -99,6 +99,8 @@ def make_ready(
         check_continued(specification, stored, chosen)
     # How many a search of the user's own has at work later on, only it knows.
     at_work = 2 * specification.shards if isinstance(experiment.search, Custom) else len(chosen)
+    if specification.ring.merges:  # each is on all its shards at once
+        at_work *= specification.ring.shards
     gpus = station_gpus(experiment.devices, max(at_work, len(chosen)))
     all_of_them = list({one.number: one for one in [*chosen, *(stored or ())]}.values())
     return Job(specification, all_of_them, opened, engine, gpus, stored is not None, extend, manifests, note)

@@ -14,7 +14,7 @@ from modelhopper.display.words import count
 from modelhopper.reading import Reader
 from modelhopper.results import find_run
 from modelhopper_contract.addresses import absolute
-from modelhopper_contract.errors import DataError, UserError
+from modelhopper_contract.errors import DataError, SpecError, UserError
 from modelhopper_contract.experiment import Experiment
 from modelhopper_contract.metrics import Metric
 from modelhopper_contract.records import History
@@ -85,6 +85,19 @@ def simulated(experiment: Experiment, folder: Path, stations: Sequence[int], ass
     Nothing is trained, and nothing is written. Raises UserError for an assumption that cannot be, an unknown run, and
     data that is not there when the number of shards is not given.
     """
+    if experiment.method.merges:
+        raise SpecError(
+            f"`simulate` plays the schedule of hops, and the method is {experiment.method.name}, in which all shards "
+            "train at once. Run it, or simulate it with `method: hop`.",
+            ("method",),
+        )
+    if experiment.folds is not None or experiment.groups:
+        what = "groups" if experiment.groups else "folds"
+        raise SpecError(
+            f"`simulate` plays the schedule of configurations that train on all shards, and the experiment has {what}. "
+            "Simulate it without them.",
+            (what,),
+        )
     specification, search = _specified(experiment, folder, assumptions)
     recorded = _Record(find_run(assumptions.curves, assumptions.store).reader) if assumptions.curves else None
     metric = objective(specification, recorded.histories if recorded else ())
@@ -149,6 +162,8 @@ class _Record:
         object.__setattr__(self, "histories", self.reader.histories())
         if not self.histories:
             raise UserError(f"{self.place} has recorded no values yet: give a run of which something is evaluated.")
+        if self.reader.specification().parts > 1:
+            raise UserError(f"{self.place} recorded values by fold or group, and not by setting: give another run.")
 
     @property
     def place(self) -> str:

@@ -13,6 +13,7 @@ from modelhopper_contract.errors import DataError, SpecError
 from modelhopper_contract.experiment import Experiment, Model
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.nearest import did_you_mean
+from modelhopper_contract.partition import check_folds, check_groups
 from modelhopper_contract.records import Split
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.searches.making import search_of
@@ -44,11 +45,13 @@ def specified(experiment: Experiment, folder: Path) -> Specified:
         manifests["validation"] = validation
         digests[experiment.data.validation] = validation.digest()
         _check_fit(experiment, train, validation)
+    _check_parts(experiment, train, manifests.get("validation"))
     specification = Specification(
         experiment=experiment,
         folder=str(folder.resolve()),
         shards=len(train.shards),
         validation_shards=len(manifests["validation"].shards) if "validation" in manifests else 0,
+        group_names=_group_names(experiment, train),
         digests=digests | {file: digest_file(Path(folder, file)) for file in _user_files(experiment, folder)},
     )
     search = search_of(specification)
@@ -74,6 +77,19 @@ def _check_fit(experiment: Experiment, train: Manifest, validation: Manifest) ->
                 f"{experiment.data.validation} does not fit {experiment.data.train}: their {part} differ. Pack it "
                 f"again with `modelhopper pack ... --against {experiment.data.train}`."
             )
+
+
+def _check_parts(experiment: Experiment, train: Manifest, validation: Manifest | None) -> None:
+    if experiment.folds is not None:
+        check_folds(experiment.folds, train, experiment.data.train)
+    if experiment.groups is True:
+        check_groups(train, experiment.data.train, validation, experiment.data.validation)
+
+
+def _group_names(experiment: Experiment, train: Manifest) -> tuple[str, ...]:
+    if experiment.groups == "shards":
+        return tuple(f"shard {shard}" for shard in range(len(train.shards)))
+    return tuple(f"{train.group_column} {value}" for value in train.groups) if experiment.groups else ()
 
 
 def _user_files(experiment: Experiment, folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from modelhopper_contract.stores import open_store
 from modelhopper_contract.submission import read_submission
 
 if TYPE_CHECKING:
+    from modelhopper.scoring_clusters import ScoringWorkflow
     from modelhopper_scheduler.workflow_api import WorkflowState
 
 
@@ -44,6 +45,24 @@ class Argo:
         hop_s: float | None = None,
     ) -> None:
         self.cluster = with_choices(_cluster(cluster), shape=shape, hop_s=hop_s)
+
+    def predict(self, models: Any, data: str, out: str, **options: Any) -> ScoringWorkflow:
+        """Send a Workflow that writes what models say of packed data in S3 to `out`, in S3; a pod for each shard.
+
+        `models` and `options` are those of `modelhopper.predict`, but for workers, engine and store.
+        """
+        from modelhopper.scoring_clusters import requested, send
+
+        return send(requested(self.cluster, "predict", models, data, out=out, **options))
+
+    def evaluate(self, models: Any, data: str | None = None, **options: Any) -> ScoringWorkflow:
+        """Send a Workflow that evaluates models on packed data in S3, by default the validation data of their run.
+
+        `models` and `options` are those of `modelhopper.evaluate`, but for workers, engine and store.
+        """
+        from modelhopper.scoring_clusters import requested, send
+
+        return send(requested(self.cluster, "evaluate", models, data, **options))
 
 
 def with_choices(

@@ -48,6 +48,8 @@ def begun_with(specification: Specification, configurations: Sequence[Configurat
     if store is None:
         raise SpecError("a warm start needs the store that holds the earlier experiment.", (_KEY,))
     earlier = _earlier(wanted.experiment, store)
+    if wanted.configurations is None:
+        _refuse_parts(earlier.name, Reader(store, earlier.name).specification())
     found = with_origins(wanted, configurations, earlier)
     digests = {one.number: _digest(one.origin, store) for one in found if one.origin is not None}
     return Begun(specification.model_copy(update={"origins": digests}), found, note(wanted, found, earlier))
@@ -91,9 +93,15 @@ def continued(
     """Return, as the keys of a file, the experiment that trains one configuration's result for more iterations.
 
     It is compiled as it was, but alone: there is nobody beside it. `name`: by default the earlier experiment's with the
-    configuration's number, "iris-5".
+    configuration's number, "iris-5". Raises SpecError for a configuration of a fold or a group.
     """
     earlier = specification.experiment
+    if specification.parts > 1:
+        what = "groups" if earlier.groups else "folds"
+        raise SpecError(
+            f"{earlier.name} has {what}, and a configuration of one of them cannot go on alone. `--extend` lets all of "
+            "them have more iterations."
+        )
     left_out = {"search", "models", _KEY, "name", "iterations", "evaluate_every", "fuse"}
     value = earlier.model_dump(mode="json", exclude=left_out)
     value["compile"] |= _measured(value["compile"], configuration)
@@ -103,11 +111,24 @@ def continued(
         **value,
         "name": name or f"{earlier.name}-{configuration.number}",
         "models": {configuration.model: model.model_dump(mode="json")},
-        "search": {"method": "list", "configurations": [_choice(value, configuration)]},
+        "search": {"method": "list", "configurations": [choice_of(value, configuration)]},
         "iterations": iterations,
         "evaluate_every": every if every is not None and every <= iterations else None,
         _KEY: {"experiment": earlier.name, "configurations": {1: configuration.number}},
     }
+
+
+def choice_of(value: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
+    """Return what a list of configurations has to say of one: where it is not what is the same for all.
+
+    `value`: the experiment's keys as in a file. What was measured stands in the place of what was open. A model's
+    parameters are left to the caller.
+    """
+    compiled, fit = value["compile"], value["fit"]
+    asked = configuration.compile | _measured(compiled, configuration)
+    own = {key: asked[key] for key in COMPILE_KEYS if key in asked and asked[key] != compiled[key]}
+    own |= {key: configuration.fit[key] for key in FIT_KEYS if configuration.fit.get(key) != fit[key]}
+    return {"model": configuration.model, **own}
 
 
 def _earlier(name: str, store: Store) -> Earlier:
@@ -121,6 +142,18 @@ def _earlier(name: str, store: Store) -> Earlier:
             (_KEY,),
         )
     return Earlier(name, frozenset(one.number for one in reader.configurations), reader.outcomes())
+
+
+def _refuse_parts(name: str, specification: Specification) -> None:
+    """Raise SpecError where the earlier experiment's numbers are not those of settings."""
+    parts = specification.parts
+    if parts > 1:
+        each = ", ".join(map(specification.part_name, range(min(parts, 3)))) + (", ..." if parts > 3 else "")
+        raise SpecError(
+            f"each setting of {name} has {parts} configurations ({each}), so equal numbers are not equal settings. Say "
+            f"in `{_KEY}.configurations` which numbers here begin with which there.",
+            (_KEY,),
+        )
 
 
 def _pairs(wanted: WarmStart, numbers: set[int], earlier: Earlier) -> dict[int, int]:
@@ -172,12 +205,3 @@ def _measured(shared: Mapping[str, Any], configuration: Configuration) -> dict[s
     """Return what was found by measuring, in the place of what was open."""
     program = configuration.program.model_dump(mode="json", exclude={"lanes"})
     return {key: found for key, found in program.items() if "auto" in (shared[key], configuration.compile.get(key))}
-
-
-def _choice(value: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
-    """Return what a list of one configuration has to say: where it is not what is the same for all."""
-    compiled, fit = value["compile"], value["fit"]
-    asked = configuration.compile | _measured(compiled, configuration)
-    own = {key: asked[key] for key in COMPILE_KEYS if key in asked and asked[key] != compiled[key]}
-    own |= {key: configuration.fit[key] for key in FIT_KEYS if configuration.fit.get(key) != fit[key]}
-    return {"model": configuration.model, **own}

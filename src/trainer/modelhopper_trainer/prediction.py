@@ -85,7 +85,7 @@ def evaluate(assembly: Assembly, data: DataSet) -> dict[str, float]:
     evaluator = Evaluator(assembly)
     shards = [data.shard(number) for number in range(len(data.manifest.shards))]
     # Each is read once, so none needs to stay.
-    feeds = [Feed({**shard.inputs, **shard.outputs}, shard.rows, Room(0)) for shard in shards]
+    feeds = [Feed({**shard.inputs, **shard.outputs}, shard.rows, Room(0), made_up=shard.made_up) for shard in shards]
     return evaluator.merge([evaluator.evaluate(feed.stored()) for feed in feeds])
 
 

@@ -8,13 +8,14 @@ disk before anything that they replace is removed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from modelhopper_contract.errors import ObjectNotFound
 from modelhopper_contract.messages import Ended, Evaluated, Event
+from modelhopper_contract.methods import needed_replicas
 from modelhopper_contract.names import Names, checkpoint_number
 from modelhopper_contract.records import Configuration, Failure, History, Outcome, ShardMetrics, Split, Stay, Token
 from modelhopper_contract.ring import Ring
@@ -22,6 +23,7 @@ from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
 from modelhopper_contract.stores.durability import put_all, put_soft
 from modelhopper_contract.tokens import tokens_of
+from modelhopper_trainer.replicas import remove_replicas
 from modelhopper_trainer.stopping import Stopping
 
 Merge = Callable[[list[ShardMetrics]], dict[str, float]]
@@ -70,18 +72,36 @@ class Publisher:
             self.store.delete(one.token)
         for one in results:
             put_soft(self.store, self.names.journal(one.configuration.number, one.stay.end_hop), one.stay.to_json())
-            self._remove(one.configuration.number, one.stay.first_hop)
+            self.remove(one.configuration.number, one.stay.first_hop)
+
+    def merged(self, configuration: Configuration, hop: int, data: bytes) -> None:
+        """Publish what replicas have come to: checkpoint `hop`, and the tokens that it gives rise to."""
+        self.store.put(self.names.checkpoint(configuration.number, hop), data)
+        if not self._is_settled(configuration.number):
+            self.announce(configuration, hop)
+
+    def remove(self, number: int, hop: int) -> None:
+        """Remove checkpoint `hop`, which a later one follows, unless it is kept, or waits for its evaluation."""
+        if self._ring.is_kept(hop):
+            return
+        # The evaluation, when it is complete, removes what it needed.
+        if self._ring.is_evaluated(hop) and self._is_needed(number, self._ring.iteration(hop)):
+            return
+        self.store.delete(self.names.checkpoint(number, hop))
 
     def forward(self, configuration: Configuration, newest: int, token: Token, name: str) -> None:
         """Replace the token of a hop that was done by those of the newest checkpoint; those there stay the same."""
         self.announce(configuration, newest, token.until)
         self.store.delete(name)
-        self._remove(configuration.number, token.hop)
+        self.remove(configuration.number, token.hop)
 
-    def announce(self, configuration: Configuration, hop: int, until: int | None = None) -> None:
-        """Put the tokens that a checkpoint gives rise to."""
+    def announce(
+        self, configuration: Configuration, hop: int, until: int | None = None, done: Collection[int] = ()
+    ) -> None:
+        """Put the tokens that a checkpoint gives rise to. `done`: hops that need none any more."""
         for name, token in self._tokens(configuration, hop, until).items():
-            put_soft(self.store, name, token.to_json())
+            if token.action == "evaluate" or token.hop not in done:
+                put_soft(self.store, name, token.to_json())
 
     def evaluation(
         self, number: int, iteration: int, found: dict[tuple[Split, int], ShardMetrics], token: str, merge: Merge
@@ -89,9 +109,8 @@ class Publisher:
         """Publish metric states; whoever completes the set merges it and says how the configuration ended."""
         for (split, shard), metrics in found.items():
             put_soft(self.store, self.names.metric(number, iteration, split, shard), metrics.to_json())
-        spec = self.specification
         entries = [entry.name for entry in self.store.list(self.names.metrics(number, iteration))]
-        if len(entries) == spec.shards + spec.validation_shards:
+        if len(entries) == self.specification.evaluated_shards:
             self._complete(number, iteration, entries, merge)
         self.store.delete(token)
 
@@ -153,7 +172,7 @@ class Publisher:
             found = [name for name in entries if name.startswith(prefix)]
             return merge([ShardMetrics.from_json(self.store.get(name), name) for name in found])
 
-        validation = part("validation") if self.specification.validation_shards else None
+        validation = part("validation") if self.specification.is_validated else None
         return History(configuration=number, iteration=iteration, training=part("training"), validation=validation)
 
     def _finish(self, number: int) -> None:
@@ -173,9 +192,15 @@ class Publisher:
             hop = checkpoint_number(name)[1]
             if hop < self._ring.hops and not self._ring.is_kept(hop):
                 self.store.delete(name)
+        if self._ring.merges:
+            method = self.specification.experiment.method
+            keep = needed_replicas(method, self._ring.shards, self._ring.hops, ended=True)
+            remove_replicas(self.store, self.names, number, keep)
 
     def _end(self, outcome: Outcome) -> None:
         self.store.put(self.names.outcome(outcome.configuration), outcome.to_json())
+        if outcome.state == "failed" and self._ring.merges:
+            remove_replicas(self.store, self.names, outcome.configuration, range(0))
         self.report(Ended(outcome=outcome))
 
     def _outcome(self, number: int) -> Outcome | None:
@@ -184,14 +209,6 @@ class Publisher:
             return Outcome.from_json(self.store.get(name), name)
         except ObjectNotFound:
             return None
-
-    def _remove(self, number: int, hop: int) -> None:
-        if self._ring.is_kept(hop):
-            return
-        # The evaluation, when it is complete, removes what it needed.
-        if self._ring.is_evaluated(hop) and self._is_needed(number, self._ring.iteration(hop)):
-            return
-        self.store.delete(self.names.checkpoint(number, hop))
 
     def _is_needed(self, number: int, iteration: int) -> bool:
         if self._stopping is not None:

@@ -10,18 +10,19 @@ from typing import NamedTuple
 
 from modelhopper_contract import checkpoint
 from modelhopper_contract.checkpoint import Checkpoint
-from modelhopper_contract.errors import CorruptObject, HopError, ModelhopperError, ObjectNotFound, SpecError
+from modelhopper_contract.errors import HopError, ModelhopperError, ObjectNotFound, SpecError
 from modelhopper_contract.messages import Event, Idle, Started, Trained
 from modelhopper_contract.names import Names
-from modelhopper_contract.progress import newest_checkpoints
 from modelhopper_contract.records import Configuration, Failure, ShardMetrics, Split, Stay, Token
 from modelhopper_contract.ring import Stations, stay_end
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Entry, Store
 from modelhopper_contract.tokens import held
+from modelhopper_trainer.averaging import Averaging
 from modelhopper_trainer.convoys import Convoys
 from modelhopper_trainer.evaluation import Evaluator
 from modelhopper_trainer.failures import Watch, failure
+from modelhopper_trainer.hopping import Hopping, Way, stored
 from modelhopper_trainer.moves import Moves
 from modelhopper_trainer.origin import first_checkpoint, is_to_be_made
 from modelhopper_trainer.preparation import build, measured, prepare
@@ -70,6 +71,11 @@ class Station:
         self._watch = Watch(log)
         self._workshop = workshop or Workshop(specification)
         self._publisher = Publisher(store, specification, stations, report)
+        self._way: Way = (
+            Averaging(store, specification, self._publisher, lambda: self._workshop.manifest)
+            if specification.experiment.method.merges
+            else Hopping(store, self._names, self._publisher)
+        )
         self._moves = Moves()
         self._convoys = Convoys(store, specification, stations, self._workshop, self._configuration)
         self._configurations: dict[int, Configuration] = {}
@@ -162,23 +168,11 @@ class Station:
         except ObjectNotFound:
             return None  # served by a station of the same number that was thought dead
         configuration = self._configuration(token.configuration)
-        wanted = self._names.checkpoint(token.configuration, token.hop)
-        if token.action == "train" and self._is_out_of_date(token):
-            return Arrival(token, configuration, None)
-        try:
-            return Arrival(token, configuration, checkpoint.from_bytes(self._store.get(wanted), wanted))
-        except ObjectNotFound:
-            return Arrival(token, configuration, None)
-
-    def _is_out_of_date(self, token: Token) -> bool:
-        # A newer checkpoint has announced its own token. To train again would make that one anew, and so on: every hop
-        # of the configuration would be done twice until the end.
-        ended = self._store.list(self._names.outcome(token.configuration))
-        return bool(ended) or self._newest(token.configuration) > token.hop
-
-    def _newest(self, number: int) -> int:
-        entries = self._store.list(self._names.checkpoints(number))
-        return newest_checkpoints(entry.name for entry in entries).get(number, -1)
+        if token.action == "train":
+            return Arrival(token, configuration, self._way.state(token))
+        return Arrival(
+            token, configuration, stored(self._store, self._names.checkpoint(token.configuration, token.hop))
+        )
 
     def _configuration(self, number: int) -> Configuration:
         if number not in self._configurations:
@@ -257,8 +251,8 @@ class Station:
             self._write([one.trip.name for one in arrived], lambda: self._publish(arrived, stays))
 
     def _stay_end(self, trip: Trip) -> int:
-        ring, one = self._specification.ring, trip.configuration
-        return stay_end(ring, Stations(self._stations, ring.shards), one.number, one.offset, trip.token.hop)
+        one, stations = trip.configuration, Stations(self._stations, self._specification.shards)
+        return stay_end(self._specification.ring_of(one), stations, one.number, one.offset, trip.token.hop)
 
     def _stay_of(self, trip: Trip, voyage: Voyage, members: int) -> Stay:
         return Stay(
@@ -272,7 +266,7 @@ class Station:
         )
 
     def _publish(self, arrived: Sequence[Arrived], stays: Sequence[Stay]) -> None:
-        self._publisher.stays(
+        self._way.publish(
             [
                 Result(trip.configuration, checkpoint.to_bytes(state, record), stay, trip.name, trip.token.until)
                 for (trip, state, record), stay in zip(arrived, stays, strict=True)
@@ -311,27 +305,21 @@ class Station:
         self._write([trip.name], publish)
 
     def _metrics(self, trip: Trip) -> tuple[dict[tuple[Split, int], ShardMetrics], Evaluator]:
-        number = trip.configuration.number
         program, evaluator = self._workshop.tools(trip.configuration)
         program.load(model_part(trip.checkpoint.state))
         metrics: dict[tuple[Split, int], ShardMetrics] = {}
-        for split, shards in held(self._specification, self._stations, self._station, number).items():
+        for split, shards in held(self._specification, self._stations, self._station, trip.configuration).items():
             for shard in shards:
-                metrics[split, shard] = evaluator.evaluate(self._workshop.feed(split, shard).stored())
+                rows = self._workshop.feed(self._specification.data_of(split), shard)
+                metrics[split, shard] = evaluator.evaluate(rows.stored())
         return metrics, evaluator
 
     def _forward(self, name: str, arrival: Arrival) -> None:
         """Repair a token that is out of date: the work is done, or the configuration has ended."""
-        number = arrival.token.configuration
-        ended = bool(self._store.list(self._names.outcome(number)))
-        if ended or arrival.token.action == "evaluate":
+        if arrival.token.action == "evaluate":
             self._store.delete(name)
-            return
-        newest = self._newest(number)
-        if newest < arrival.token.hop:
-            missing = self._names.checkpoint(number, arrival.token.hop)
-            raise CorruptObject(f"{missing} is missing, and configuration {number} cannot go on without it.")
-        self._publisher.forward(arrival.configuration, newest, arrival.token, name)
+        else:
+            self._way.forward(arrival.configuration, arrival.token, name)
 
     def _fail(self, name: str, token: Token, error: BaseException, done: int = 0) -> None:
         found = self._described(token, error, done)
@@ -342,7 +330,8 @@ class Station:
         if token.action == "evaluate":
             return failure(error, self._station, token.hop, None, self._watch)
         hop = token.hop + done
-        shard = self._specification.ring.shard(self._configuration(token.configuration).offset, hop)
+        configuration = self._configuration(token.configuration)
+        shard = self._specification.ring_of(configuration).shard(configuration.offset, hop)
         return failure(error, self._station, hop, shard, self._watch)
 
     def _write(self, names: Sequence[str], effect: Callable[[], None]) -> None:

@@ -15,6 +15,7 @@ from modelhopper_contract.names import Names, checkpoint_number, token_configura
 from modelhopper_contract.records import Failure, History, Outcome
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
+from modelhopper_trainer.replicas import remove_replicas
 
 
 class Stopping:
@@ -99,6 +100,8 @@ class Stopping:
         self._report(Ended(outcome=outcome))
         for hop in superfluous(outcome, self._ring, self._hops(number)):
             self._store.delete(names.checkpoint(number, hop))
+        if self._ring.merges:
+            remove_replicas(self._store, names, number, range(0))
         for name in [entry.name for entry in self._store.list(names.inbox())]:
             if token_configuration(name) == number:
                 self._store.delete(name)

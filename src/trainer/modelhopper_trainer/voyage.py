@@ -85,5 +85,5 @@ class Voyage:
     def _task(self, trip: Trip) -> HopTask:
         one, hop = trip.configuration, trip.token.hop + self.done
         weights = class_weights(one.fit["class_weight"], self._workshop.manifest)
-        shard = self._specification.ring.shard(one.offset, hop)
+        shard = self._specification.ring_of(one).shard(one.offset, hop)
         return HopTask(self._specification.experiment.seed, one, hop, shard, weights)

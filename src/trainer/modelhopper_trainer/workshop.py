@@ -93,7 +93,8 @@ class Workshop:
         """Return a shard's rows; its digest is checked on first use."""
         if (split, shard) not in self._feeds:
             arrays = self._data[split].shard(shard)
-            self._feeds[split, shard] = Feed({**arrays.inputs, **arrays.outputs}, arrays.rows, self._room)
+            fields = {**arrays.inputs, **arrays.outputs}
+            self._feeds[split, shard] = Feed(fields, arrays.rows, self._room, made_up=arrays.made_up)
         return self._feeds[split, shard]
 
     def sample(self, rows: int) -> Feed:

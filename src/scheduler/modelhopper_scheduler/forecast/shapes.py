@@ -136,7 +136,7 @@ def _around_s(workload: Workload) -> float:
 
 
 def _of_stations(workload: Workload) -> Forecast:
-    pods = workload.gpus if workload.is_shared else min(workload.gpus, workload.ring.shards)
+    pods = workload.gpus if workload.is_shared else min(workload.gpus, workload.data_shards or workload.ring.shards)
     times = None
     if workload.hop_s is not None:
         # Beside the stations' own start: a pod that begins, and a report.
@@ -146,8 +146,19 @@ def _of_stations(workload: Workload) -> Forecast:
     return Forecast("station", 1, pods, 1, times)
 
 
+def _merged_s(workload: Workload, stations: Stations) -> float:
+    """Return how long stations take where an iteration's hops are merged: as long as the busiest of them."""
+    busy_s = [0.0] * stations.stations
+    for number, cost_s in enumerate(workload.costs, start=1):
+        for shard in range(stations.shards):
+            busy_s[stations.holder(shard, number)] += cost_s + STATION_HOP_S
+    return workload.ring.iterations * max(busy_s)
+
+
 def _stations_s(workload: Workload, stations: Stations) -> float:
     ring = workload.ring
+    if ring.merges:
+        return _merged_s(workload, stations)
     known: dict[int, list[int]] = {}
     few = _few(ring.hops, workload.configurations * min(1, stations.stations / ring.shards))
 

@@ -22,6 +22,7 @@ class Workload:
     pod_s: float  # what a pod costs beside its training, all of it counted as a GPU's time
     hop_s: float | tuple[float, ...] | None = None  # training of one hop: of all, or by configuration; None: not known
     is_shared: bool = False  # any GPU may read any shard, and several the same; else one pod at a shard at a time
+    data_shards: int | None = None  # where no configuration visits all of them; None: the ring's
 
     @cached_property
     def costs(self) -> tuple[float, ...]:
@@ -37,8 +38,12 @@ class Workload:
 
     @property
     def bound_s(self) -> float:
-        """Return what no schedule can beat: all GPUs always train, or the longest configuration always does."""
-        return max(self.train_s / self.gpus, max(self.costs) * self.ring.hops)
+        """Return what no schedule can beat: all GPUs always train, or the longest configuration always does.
+
+        Where hops are merged, those of an iteration can be trained at once.
+        """
+        after_each_other = self.ring.iterations if self.ring.merges else self.ring.hops
+        return max(self.train_s / self.gpus, max(self.costs) * after_each_other)
 
     @cached_property
     def starts(self) -> dict[int, int]:

@@ -16,6 +16,7 @@ from modelhopper_contract.cluster import Cluster
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.records import Split
+from modelhopper_contract.scoring_request import ScoringBundle
 from modelhopper_contract.specification import Specification
 from modelhopper_scheduler.render.plan import Plan
 
@@ -23,7 +24,7 @@ from modelhopper_scheduler.render.plan import Plan
 # one; the rest of a template, and its escapes, have ample room in what is left.
 MOST_BUNDLE = 64_000
 
-__all__ = ["MOST_BUNDLE", "Plan", "fits", "staging", "to_yaml", "workflow_template", "workflows"]
+__all__ = ["MOST_BUNDLE", "Plan", "fits", "scoring_workflow", "staging", "to_yaml", "workflow_template", "workflows"]
 
 
 def fits(bundle: str) -> bool:
@@ -69,6 +70,19 @@ def staging(cluster: Cluster, manifests: Mapping[Split, Manifest], urls: Mapping
     from modelhopper_scheduler.render.stage import render
 
     return render(cluster, {split: len(manifest.shards) for split, manifest in manifests.items()}, urls)
+
+
+def scoring_workflow(cluster: Cluster, bundle: ScoringBundle) -> dict[str, Any]:
+    """Return the Workflow that scores a packed data set, one pod for each shard.
+
+    Raises UserError without hera, and for files that are too large to travel.
+    """
+    _check_for_hera()
+    from modelhopper_scheduler.render.scoring import check_bundle, render
+
+    text = bundle.encode()
+    check_bundle(text, MOST_BUNDLE)
+    return render(cluster, bundle.request, text)
 
 
 def to_yaml(documents: Sequence[Mapping[str, Any]]) -> str:

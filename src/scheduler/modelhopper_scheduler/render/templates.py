@@ -25,7 +25,7 @@ _DOUBLINGS = 6  # of five seconds: five minutes in all
 _STATION_RETRIES = 10  # times as many as other pods: a station lives for the whole run
 _GRACE_S = 60  # until a pod that was asked to stop is killed: Kubernetes' 30 s can be less than one batch and a put
 _OUTPUTS = "/tmp/outputs"  # noqa: S108 -- the pod's own
-_BUNDLE = models.EnvVar(name="MODELHOPPER_BUNDLE", value=tag("workflow.parameters.bundle"))
+BUNDLE = models.EnvVar(name="MODELHOPPER_BUNDLE", value=tag("workflow.parameters.bundle"))
 # What `begin` says, with what is said where it was deleted too early: chains, those to rungs, whether a search judges.
 _OUTPUT = {"chains": "[]", "rungs": "[]", "shards": "0", "judges": "0", "since": "0", "room": "0"}
 
@@ -36,7 +36,7 @@ def begin(
     """Return the template of the pod that begins, or goes on, and says which chains are due."""
     submitted = ("--submitted", tag("workflow.creationTimestamp.RFC3339"))
     arguments = ("begin", "--experiment", setting.name, *submitted, "--outputs", _OUTPUTS, *options)
-    work = Work(PODS, arguments, [_BUNDLE])
+    work = Work(PODS, arguments, [BUNDLE])
     return models.Template(
         name=name,
         metadata=_metadata("begin"),

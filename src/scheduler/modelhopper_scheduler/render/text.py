@@ -34,6 +34,8 @@ def _comment(documents: Sequence[Mapping[str, Any]]) -> str:
     count = f"{len(documents)} Workflows, {order}" if len(documents) > 1 else "one Workflow"
     shape = metadata.get("annotations", {}).get("modelhopper.io/shape")
     title = f"The experiment {what} as pods of the shape `{shape}`" if what else "Fills volumes with packed data"
+    if what and shape is None:
+        title = "Scores packed data, with a pod for each shard"
     return f"# {title}: {count}.\n# Submit: kubectl create -n {namespace} -f FILE, or argo submit -n {namespace} FILE\n"
 
 

@@ -10,7 +10,7 @@ from modelhopper_contract.record import canonical_json
 from modelhopper_contract.records import Configuration
 from modelhopper_contract.spaces import CHOICE_KEYS, CONDITIONAL_KEYS, points
 
-_BARE = ("model", "optimizer", "loss")  # whose values speak for themselves
+_BARE = ("model", "optimizer", "loss", "part")  # whose values speak for themselves
 
 
 def varying(configurations: Sequence[Configuration]) -> dict[int, dict[str, Any]]:
@@ -66,7 +66,8 @@ def _settings(configuration: Configuration) -> dict[str, Any]:
     settings = {"model": configuration.model, **configuration.parameters}
     settings |= {"optimizer": optimizer.get("name")}
     settings |= {name: value for name, value in optimizer.items() if name != "name"}
-    return settings | compiled | configuration.fit
+    part = {} if configuration.part_name is None else {"part": configuration.part_name}
+    return settings | compiled | configuration.fit | part
 
 
 def _label(key: str, value: Any) -> str:

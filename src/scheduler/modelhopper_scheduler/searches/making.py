@@ -75,7 +75,7 @@ def _objective(specification: Specification, known: Mapping[Split, Sequence[str]
     )
     found = choose(None, experiment.objective, [sample], known)
     is_written = experiment.objective is not None and experiment.objective.startswith(("training ", "validation "))
-    if known or is_written or specification.validation_shards:
+    if known or is_written or specification.is_validated:
         return found
     return replace(found, split="training")
 
@@ -99,8 +99,29 @@ def planned(specification: Specification, search: Search | None = None) -> list[
     """
     search = search or search_of(specification)
     if search is None:
-        return configurations(specification.experiment)
+        return parted(specification, configurations(specification.experiment))
     return [started(specification.experiment, start) for start in first_turn(specification, search).starts]
+
+
+def parted(specification: Specification, settings: Sequence[Configuration]) -> list[Configuration]:
+    """Return a configuration for each fold, or group, of each setting; the settings where the data is not parted.
+
+    Those of a setting follow each other, so that more settings may be appended.
+    """
+    if specification.parts == 1:
+        return list(settings)
+    return [
+        one.model_copy(
+            update={
+                "number": (one.number - 1) * specification.parts + part + 1,
+                "name": f"{one.name}  {specification.part_name(part)}",
+                "part": part,
+                "part_name": specification.part_name(part),
+            }
+        )
+        for one in settings
+        for part in range(specification.parts)
+    ]
 
 
 def _check_objective(experiment: Experiment) -> None:

@@ -46,7 +46,8 @@ def _chosen(experiment: Experiment, document: Document) -> list[str]:
     found, all_of_them = configurations(experiment), chosen(experiment)
     same = all_of_them - len(found)
     left_out = [f"{same} of {all_of_them:,} say the same as others, and are left out"] if same else []
-    return [listing(found), "", *left_out, _cost(experiment, len(found), document)]
+    noun = "setting" if experiment.folds is not None or experiment.groups else "configuration"
+    return [listing(found, noun), "", *left_out, _cost(experiment, len(found), document)]
 
 
 def _begun(experiment: Experiment, document: Document) -> list[str]:
@@ -114,13 +115,14 @@ def _with_stations(experiment: Experiment, stations: int | None) -> Experiment:
 
 def _cost(experiment: Experiment, configurations: int, document: Document) -> str:
     """Return what training would take: hops, and iterations of all configurations together."""
-    from modelhopper.display.sentences import frame
+    from modelhopper.display.sentences import framed
     from modelhopper.display.words import count
     from modelhopper.specify import specify
 
     iterations = count(configurations * experiment.iterations, "model-iteration")
     try:
-        shards = specify(experiment, document.folder).shards
+        specification = specify(experiment, document.folder)
     except (DataError, UserError) as error:
         return f"{count(configurations, 'configuration')}, {iterations}; the hops are not known yet: {error}"
-    return f"{frame(experiment.name, configurations, experiment.iterations, shards)}, {iterations}"
+    iterations = count(configurations * specification.parts * experiment.iterations, "model-iteration")
+    return f"{framed(specification, configurations * specification.parts)}, {iterations}"

@@ -10,12 +10,12 @@ from modelhopper_contract.record import canonical_json
 from modelhopper_contract.records import Configuration
 
 
-def listing(configurations: Sequence[Configuration]) -> str:
-    """Return the table as text."""
+def listing(configurations: Sequence[Configuration], noun: str = "configuration") -> str:
+    """Return the table as text; `noun`: what a row is."""
     from modelhopper_scheduler.searches.labels import varying
 
     settings = varying(configurations)
-    numbers = Column("configuration", [str(one.number) for one in configurations])
+    numbers = Column(noun, [str(one.number) for one in configurations])
     names = list(dict.fromkeys(name for one in settings.values() for name in one))
     columns = [_column(name, [settings[one.number].get(name, "") for one in configurations]) for name in names]
     if not columns:

@@ -51,7 +51,7 @@ def logs(
         typer.echo(failure_text(candidate, candidate.failure))
         return
     stays = [stay for stay in run.reader.stays(number) if station in (None, stay.station)]
-    due = run.reader.work_of(number, run.reader.specification().shards)
+    due = run.reader.work_of(number, run.reader.specification().ring.shards)
     now = [due_text(one) for one in due if station in (None, one.station)]
     typer.echo("\n".join([repr(candidate), *map(stay_text, stays), *now]))
 

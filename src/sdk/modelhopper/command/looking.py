@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelhopper.command.notices import in_words
 from modelhopper.command.options import Name, StoreUrl
 from modelhopper.defaults import DEFAULT_STORE, STORE_VARIABLE
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.nearest import did_you_mean
 
 if TYPE_CHECKING:
-    from modelhopper.candidate import Candidate
+    from modelhopper.cross_validation import CrossValidation
     from modelhopper.history import RunHistory
     from modelhopper.leaderboard import Leaderboard
 
@@ -59,6 +59,7 @@ def results(
     metric: MetricName = None,
     history: Annotated[bool, typer.Option("--history", help="Every evaluated iteration, not only the last.")] = False,  # noqa: FBT002 -- a flag
     configuration: Annotated[int | None, typer.Option(help="Only this configuration's history.")] = None,
+    each_fold: Annotated[bool, typer.Option("--each-fold", help="Every configuration, not means over folds.")] = False,  # noqa: FBT002 -- a flag
     format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",  # noqa: A002
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
@@ -71,29 +72,34 @@ def results(
     if history or configuration is not None:
         _show(run.history(configuration), format)
     else:
-        _show(run.leaderboard(metric), format)
+        _show(run.leaderboard(metric) if each_fold else run.results(metric), format)
 
 
 def best(
     name: Name,
     metric: MetricName = None,
     export: Annotated[Path | None, typer.Option(help="Save its model as this .keras file.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help='Of a run with `groups`: of which one, such as "country DE".', show_default=False)
+    ] = None,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Show the best configuration, and save its model."""
     from modelhopper.results import open_run
     from modelhopper.tables import number
 
-    found = open_run(name, store).best(metric)
+    found = open_run(name, store).best(metric, group=group)
     _say(f"configuration {found.number}: {found.label}")
     for key, value in found.metrics.items():
         _say(f"  {key:<24}  {number(value)}")
     if export is not None:
-        _save(found, export)
+        with in_words():
+            found.save(export)
         _say(f'Saved in {export}. In Python: keras.models.load_model("{export}")')
         return
     # The words that were given, so that the next command finds the same configuration.
     given = [f'--metric "{metric}"'] if metric else []
+    given += [f"--group {shlex.quote(group)}"] if group else []
     given += [f"--store {store}"] if store not in (DEFAULT_STORE, os.environ.get(STORE_VARIABLE)) else []
     _say(f"Next: {' '.join(['modelhopper best', shlex.quote(name), *given, '--export best.keras'])}")
 
@@ -111,18 +117,7 @@ def export(
     _say(f"Wrote {out}.")
 
 
-def _save(candidate: Candidate, path: Path) -> None:
-    from modelhopper.candidate import RunChanged
-
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always", UserWarning)
-        candidate.save(path)
-    for warning in heard:
-        if issubclass(warning.category, RunChanged):
-            typer.echo(f"Warning: {warning.message}", err=True)
-
-
-def _show(found: Leaderboard | RunHistory, form: str) -> None:
+def _show(found: Leaderboard | CrossValidation | RunHistory, form: str) -> None:
     from modelhopper.export import encode
 
     if form != "table":

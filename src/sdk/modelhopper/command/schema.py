@@ -22,6 +22,8 @@ def experiment_schema() -> Schema:
     several["additionalProperties"] = model
     parts["WarmStart"] = {"anyOf": [{"type": "string", "description": "an experiment's name"}, parts["WarmStart"]]}
     parts["EarlyStopping"] = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, parts["EarlyStopping"]]}
+    parts["Folds"] = {"anyOf": [{"type": "integer", "minimum": 2}, parts["Folds"]]}
+    parts["Method"] = {"anyOf": [{"enum": ["hop", "average"]}, parts["Method"]]}
     for key, text in _DESCRIPTIONS.items():
         schema["properties"][key]["description"] = text
     return {"$schema": _DIALECT, "title": "modelhopper experiment", **schema}
@@ -49,6 +51,9 @@ _DESCRIPTIONS = {
     "evaluate_every": "Iterations between evaluations; by default only the last, with early stopping all.",
     "early_stopping": "When to end a configuration that does not get better; a number alone is the patience.",
     "objective": "What ranks configurations, such as `validation accuracy`.",
+    "folds": "Cross-validation: into how many folds of shards the data is cut; or `{count: 10, stratified: true}`.",
+    "groups": "Models of its own for each group of data that was packed with --group-by; `shards`: for each shard.",
+    "method": "How shards train a configuration: `hop`, `average`, or `{name: easgd, alpha: 0.001, beta: 0.9}`.",
     "warm_start": "An earlier experiment in the same store; configurations begin with its results, by their numbers.",
     "seed": "The same seed gives the same results.",
     "fuse": "How many configurations of a kind train side by side in one compiled step; `auto`: what is fastest here.",

@@ -44,7 +44,7 @@ def cancel(
 
     # First of all, and whatever the store says: a Workflow may wait that has not told it yet.
     stopped = [] if cluster is None else _stop_workflows(name, cluster)
-    run = _run(name, store, cluster, is_known=bool(stopped))
+    run = run_of(name, store, cluster, is_known=bool(stopped))
     was_cancelled = run.reader.is_cancelled()
     if not cancel_run(run.reader, reason):
         typer.echo(f"{run.name} is complete; there is nothing {'more ' if stopped else ''}to cancel.")
@@ -70,7 +70,7 @@ def resume(
     """Go on with a run that was cancelled or interrupted: on this machine, or with --cluster there."""
     from modelhopper.steering import is_complete, make_resumable
 
-    run = _run(name, store, cluster)
+    run = run_of(name, store, cluster)
     if cluster is not None:
         if is_complete(run.reader):
             typer.echo(f"{run.name} is complete; there is nothing to go on with.")
@@ -87,7 +87,7 @@ def resume(
     tell_end(job.store, run.name, trained(job, form), quiet=quiet)
 
 
-def _run(name: str, store: str | None, cluster: Path | None, *, is_known: bool = False) -> Run:
+def run_of(name: str, store: str | None, cluster: Path | None, *, is_known: bool = False) -> Run:
     """Return the run; one that is known to be there, although the store may not have heard of it, without a look."""
     from modelhopper.results import Run, find_run
     from modelhopper_contract.stores import open_store

@@ -25,7 +25,7 @@ def trained(job: Job, form: Form | None) -> Display:
     if job.engine == "inline":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in a station's process; before TensorFlow is imported
     display = display_of(job, form)
-    if display.progress.is_complete:
+    if display.progress.is_complete and not job.extend:  # one that is extended was complete
         return display
     try:
         with stoppable(display.stopping), display:
@@ -55,7 +55,7 @@ def _hops_in(job: Job) -> int:
 
     reader = Reader(job.store, job.specification.experiment.name)
     copied = sum(one.first_hop for one in reader.configurations)  # that went on from a copy did not do those before it
-    return sum(reader.hops().values()) - copied
+    return sum(reader.hops(specification=job.specification).values()) - copied
 
 
 def _safe(hops: int) -> str:
@@ -70,7 +70,7 @@ def _tell(store: Store, name: str, display: Display) -> None:
     from modelhopper.display.sentences import home, summary
     from modelhopper.results import open_run
 
-    board = open_run(name, store).leaderboard()
+    board = open_run(name, store).results()
     typer.echo("")
     if sys.stdout.isatty():
         Console().print(board)
@@ -83,8 +83,10 @@ def _tell(store: Store, name: str, display: Display) -> None:
 
 def _next(store: Store, name: str, display: Display) -> str:
     from modelhopper.display.sentences import target
+    from modelhopper.reading import Reader
 
     place = target(store.url, name)
     if display.progress.finished or display.progress.stopped:
-        return f"Next: modelhopper best {place} --export best.keras"
+        folds = Reader(store, name).specification().experiment.folds
+        return f"Next: modelhopper {f'best {place} --export best.keras' if folds is None else f'final {place}'}"
     return f"Next: modelhopper logs {place} {display.progress.failed[0].configuration}"

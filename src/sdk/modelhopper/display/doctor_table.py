@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from modelhopper.machine import Machine
     from modelhopper.store_trial import StoreTrial
 
-_USES = {"cluster": "to render and submit Workflows", "search": "for `tpe` and `optuna`"}
+_USES = {
+    "cluster": "to render and submit Workflows",
+    "search": "for `tpe` and `optuna`",
+    "postgres": "to read and write tables of PostgreSQL",
+    "imbalance": "to make up rows by SMOTE",
+}
 
 
 def text(diagnosis: Diagnosis, *, store_was_given: bool) -> str:

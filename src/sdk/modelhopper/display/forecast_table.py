@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelhopper.display.sentences import frame, judged_frame
+from modelhopper.display.sentences import judged_frame
 from modelhopper.display.words import count, duration, percent
 from modelhopper.tables import Column, Table
-from modelhopper_contract.ring import Ring
 
 if TYPE_CHECKING:
     from modelhopper_contract.cluster import Resources
@@ -18,12 +17,12 @@ if TYPE_CHECKING:
 STATED = "stated"  # where a hop's time comes from: --hop-seconds, or the cluster's file
 
 
-def headline(name: str, configurations: int, ring: Ring, pods: int, resources: Resources) -> str:
+def headline(frame: str, pods: int, resources: Resources) -> str:
     """Return what is to be done: "cifar: 96 configurations, ...: 15,360 hops on 16 GPUs (nvidia.com/gpu)".
 
-    `pods`: how many train at once.
+    `frame`: of the run; `pods`: how many train at once.
     """
-    return f"{frame(name, configurations, ring.iterations, ring.shards)} on {_devices(pods, resources)}"
+    return f"{frame} on {_devices(pods, resources)}"
 
 
 def judged_headline(name: str, rehearsed: Rehearsal, shards: int, pods: int, resources: Resources) -> str:

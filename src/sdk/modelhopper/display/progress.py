@@ -211,11 +211,18 @@ class Progress:
 
     def _trained(self, event: Trained) -> dict[str, Any]:
         number = event.configuration
-        change: dict[str, Any] = {"done": {**self.done, number: max(event.end_hop, self.done[number])}}
+        change: dict[str, Any] = {"done": {**self.done, number: max(self._reached(event), self.done[number])}}
         if not self.bench(event.station).is_first("train", number, event.first_hop):
             work = (event.end_hop - event.first_hop) * self.costs[number]
             change |= {"settled_stays": self.settled_stays + 1, "settled_work": self.settled_work + work}
         return change
+
+    def _reached(self, event: Trained) -> int:
+        """Return how many hops a configuration has done by an event; those that are merged come in any order."""
+        if not self.ring.merges or self.is_followed:
+            return event.end_hop
+        first = self.ring.start(event.first_hop)
+        return min(max(self.done[event.configuration], first) + 1, first + self.ring.shards)
 
     def _evaluated(self, history: History) -> dict[str, Any]:
         number = history.configuration
@@ -255,8 +262,10 @@ def _estimate(progress: Progress, now_s: float) -> tuple[float, float] | None:
         return None
     unfinished = {n: hops for n, hops in progress.done.items() if n not in progress.outcomes}
     remaining = [(progress.limit(n) - hops) * progress.costs[n] for n, hops in unfinished.items()]
-    # A configuration is at one station at a time, so a run lasts at least as long as its longest one.
-    at_least = max(sum(remaining) / progress.stations, max(remaining, default=0.0))
+    # A configuration is at one station at a time, so a run lasts at least as long as its longest one; where hops are
+    # merged, it is on all its shards at once.
+    at_once = progress.ring.shards if progress.ring.merges else 1
+    at_least = max(sum(remaining) / progress.stations, max(remaining, default=0.0) / at_once)
     return now_s, at_least / speed
 
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from modelhopper_scheduler.searches.rehearsal import Rehearsal
 
 
-def frame(name: str, configurations: int, iterations: int, shards: int) -> str:
-    """Return the frame of a run, ending with its number of hops."""
+def frame(name: str, configurations: int, iterations: int, shards: int, method: str = "hop") -> str:
+    """Return the frame of a run, ending with its number of hops. `method`: how shards train, named unless it is hop."""
     parts = [count(configurations, "configuration"), count(iterations, "iteration"), count(shards, "shard")]
+    parts += [] if method == "hop" else [method]
     return f"{name}: {', '.join(parts)}: {count(configurations * iterations * shards, 'hop')}"
 
 
@@ -45,13 +46,24 @@ def framed(specification: Specification, configurations: int) -> str:
     """Return the frame of a run. Where a search decides by who comes first, nobody knows the hops before."""
     experiment, ring = specification.experiment, specification.ring
     search = experiment.search
+    if specification.parts > 1:
+        return _parted_frame(specification, configurations)
     if not specification.is_judged:
-        return frame(experiment.name, configurations, ring.iterations, ring.shards)
+        return frame(experiment.name, configurations, ring.iterations, ring.shards, str(experiment.method))
     if isinstance(search, Hyperband | Halving):
         return judged_frame(experiment.name, _rehearsed(specification), ring.shards)
     parts = [count(search.configurations, "configuration")] if isinstance(search, Asha | Median | Optuna) else []
     parts += [f"up to {count(ring.iterations, 'iteration')}", count(ring.shards, "shard")]
     return f"{experiment.name}: search {search.method}, {', '.join(parts)}"
+
+
+def _parted_frame(specification: Specification, configurations: int) -> str:
+    experiment, ring, parts = specification.experiment, specification.ring, specification.parts
+    settings = count(configurations // parts, "setting")
+    parting = count(parts, "fold" if experiment.folds is not None else "group")
+    shards = f"{ring.shards} of {count(specification.shards, 'shard')} each"
+    hops = count(configurations * ring.hops, "hop")
+    return f"{experiment.name}: {settings} x {parting}, {count(ring.iterations, 'iteration')}, {shards}: {hops}"
 
 
 def headline(job: Job) -> str:

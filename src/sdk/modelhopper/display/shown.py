@@ -151,8 +151,12 @@ def fitting_form() -> Form:
 def _earlier(job: Job) -> Earlier:
     reader = Reader(job.store, job.specification.experiment.name)
     turns, outcomes = reader.turns(), reader.outcomes()
+    if job.extend:  # what had finished goes on
+        hops = job.specification.ring.hops
+        outcomes = {n: one for n, one in outcomes.items() if one.state != "finished" or one.hops_trained >= hops}
     is_decided = turns[-1].is_last if turns else not job.specification.is_judged
-    return Earlier(reader.hops(outcomes), reader.last_histories(outcomes), outcomes, limits(turns), is_decided)
+    done = reader.hops(outcomes, job.specification)
+    return Earlier(done, reader.last_histories(outcomes), outcomes, limits(turns), is_decided)
 
 
 def _make(progress: Progress, form: Form, clock: Clock) -> Display:

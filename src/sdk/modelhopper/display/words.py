@@ -32,3 +32,11 @@ def percent(share: float) -> str:
 def metric(value: float) -> str:
     """Return a metric's value: three decimals where they say something, else three digits."""
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.3g}"
+
+
+def size(size_bytes: float) -> str:
+    """Return a number of bytes as a person says it: "0 B", "12 kB", "3.4 MB", "1.2 GB"."""
+    for power, unit in ((12, "TB"), (9, "GB"), (6, "MB")):
+        if size_bytes >= 10**power:
+            return f"{size_bytes / 10**power:.1f} {unit}"
+    return f"{size_bytes / 1000:.0f} kB" if size_bytes >= 1000 else f"{size_bytes:.0f} B"

@@ -82,6 +82,21 @@ def _report(given: argparse.Namespace, store: Store, _: Mapping[str, str]) -> Ex
     return report_pod(store, ending, _say)
 
 
+def _begin_scoring(given: argparse.Namespace, store: Store, environment: Mapping[str, str]) -> ExitCode:
+    from modelhopper.pods.scoring import begin_scoring_pod
+
+    bundle = environment.get(BUNDLE_VARIABLE, "")
+    begin_scoring_pod(store, bundle, most_shards=given.most_shards, outputs=given.outputs, say=_say)
+    return ExitCode.DONE
+
+
+def _merge_scoring(given: argparse.Namespace, store: Store, _: Mapping[str, str]) -> ExitCode:
+    from modelhopper.pods.scoring import merge_scoring_pod
+
+    merge_scoring_pod(store, given.request, given.job, _say)
+    return ExitCode.DONE
+
+
 def _check(_: argparse.Namespace, store: Store, __: Mapping[str, str]) -> ExitCode:
     from modelhopper.pods.checking import check_store
 
@@ -141,6 +156,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--window", type=_count, default=1)
     report.add_argument("--windows", type=_count, default=1)
     report.set_defaults(step=_report)
+    scoring = steps.add_parser("begin-scoring", help="settle what is to be scored, or go on with it")
+    scoring.add_argument("--most-shards", type=_count, required=True, help="that a Workflow has room for")
+    scoring.add_argument("--outputs", type=Path, required=True)
+    scoring.set_defaults(step=_begin_scoring)
+    merge = steps.add_parser("merge-scoring", help="write what was scored to where it belongs")
+    merge.add_argument("--request", required=True)
+    merge.add_argument("--job", required=True)
+    merge.set_defaults(step=_merge_scoring)
     fill = steps.add_parser("fill", help="fill a volume with one shard")
     fill.add_argument("--data", required=True, help="s3://bucket/prefix of a packed data set")
     fill.add_argument("--shard", type=int, required=True)

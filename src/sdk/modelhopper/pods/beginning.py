@@ -70,7 +70,17 @@ def begin_pod(store: Store, task: Task, bundle: str, outputs: Path, say: Callabl
 
 
 def _refuse_hops(specification: Specification, task: Task) -> None:
-    """Raise UserError where each pod would train one configuration in a program for several."""
+    """Raise UserError where pods cannot each train one hop: hops are merged, or programs are for several."""
+    if specification.ring.merges and task.stations is None:
+        raise UserError(
+            f"{task.experiment} says `method: {specification.experiment.method.name}`, which trains on all shards at "
+            "once. Submit it with the shape `station`."
+        )
+    if specification.parts > 1 and task.stations is None:
+        raise UserError(
+            f"{task.experiment} has folds or groups, whose configurations do not train on every shard. Submit it with "
+            "the shape `station`."
+        )
     fuse = specification.experiment.fuse
     if fuse is not False and task.stations is None and task.convoy == 1:
         raise UserError(

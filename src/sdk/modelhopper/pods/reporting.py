@@ -70,9 +70,9 @@ def _unfinished(ending: Ending, say: Callable[[str], None]) -> ExitCode:
 
 def _text(run: Run, status: Status) -> str:
     try:
-        board = run.leaderboard()
+        board = run.results()
     except UserError:  # the objective is not recorded yet
-        board = run.leaderboard("loss")
+        board = run.results("loss")
     parts = [f"# {run.name}", status.text(), "```", board.text(), "```"]
     outcomes = run.reader.outcomes()
     labels = {one.number: one.name for one in run.reader.configurations}

@@ -38,7 +38,7 @@ def can_come(
         last = (limits or {}).get(number, specification.ring.iterations)
         if _trains(specification, configuration, newest[number], last, station):
             return True
-        if _evaluates(specification, number, newest[number], last, progress, metrics, station):
+        if _evaluates(specification, configuration, newest[number], last, progress, metrics, station):
             return True
     return False
 
@@ -60,16 +60,16 @@ def open_evaluations(
 def _trains(
     specification: Specification, configuration: Configuration, newest: int, last: int, station: tuple[int, int]
 ) -> bool:
-    ring, number = specification.ring, configuration.number
+    ring, number = specification.ring_of(configuration), configuration.number
     this, stations = station
-    holders = Stations(stations, ring.shards)
+    holders = Stations(stations, specification.shards)
     soon = range(newest, min(newest + ring.shards, last * ring.shards))  # once around, it has been everywhere
     return any(holders.holder(ring.shard(configuration.offset, hop), number) == this for hop in soon)
 
 
 def _evaluates(
     specification: Specification,
-    number: int,
+    configuration: Configuration,
     newest: int,
     last: int,
     progress: Progress,
@@ -77,8 +77,8 @@ def _evaluates(
     station: tuple[int, int],
 ) -> bool:
     names, ring = Names(specification.experiment.name), specification.ring
-    this, stations = station
-    own = held(specification, stations, this, number)
+    (this, stations), number = station, configuration.number
+    own = held(specification, stations, this, configuration)
     for iteration in ring.evaluated_iterations() if own else []:
         if iteration > last:
             break
@@ -93,5 +93,5 @@ def _evaluates(
 def _is_open(specification: Specification, names: Names, number: int, iteration: int, progress: Progress) -> bool:
     return (
         names.history(number, iteration) not in progress.histories
-        and names.checkpoint(number, iteration * specification.shards) in progress.checkpoints
+        and names.checkpoint(number, iteration * specification.ring.shards) in progress.checkpoints
     )

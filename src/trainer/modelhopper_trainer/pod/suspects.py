@@ -144,6 +144,9 @@ class Suspects:
         if suspect.action == "evaluate":
             return not self._store.list(self._names.history(number, self._ring.iteration(hop)))
         hops = [checkpoint_number(entry.name)[1] for entry in self._store.list(self._names.checkpoints(number))]
+        if self._ring.merges:
+            is_done = bool(self._store.list(self._names.replica(number, hop)))
+            return max(hops, default=hop) == self._ring.start(hop) and not is_done
         return max(hops, default=hop) == hop  # one that a search lets start later on begins without any
 
 
