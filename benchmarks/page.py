@@ -19,7 +19,20 @@ from measure import ROOT, machine
 
 PAGE = ROOT / "docs/benchmarks.md"
 # The order of the page; what is not listed follows.
-ORDER = ("iris", "fraud", "images", "schedule", "planning", "hop", "packing", "fused", "warm", "stations", "settings")
+ORDER = (
+    "iris",
+    "fraud",
+    "images",
+    "schedule",
+    "planning",
+    "hop",
+    "packing",
+    "scoring",
+    "fused",
+    "warm",
+    "stations",
+    "settings",
+)
 TABLE = ("<!-- targets: written by `make bench ARGS=--write`, until the end mark -->", "<!-- end of targets -->")
 DETAILS = ("<!-- details: written by `make bench ARGS=--write`, until the end mark -->", "<!-- end of details -->")
 HEAD = "| work | measured | against | ratio | target | reached |\n|---|---|---|---|---|---|"

@@ -438,6 +438,7 @@ assert not any(name.startswith("modelhopper") for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 @KERAS_COPIES
 def test_keras_alone_opens_the_file_and_predicts_the_same(
     tmp_path: Path, softmaxes: Case, chances: Case, several: Case
