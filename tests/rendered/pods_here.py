@@ -16,7 +16,7 @@ from modelhopper.pods.__main__ import main as pods
 from modelhopper_contract.errors import StoreUnavailable
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
-from modelhopper_contract.stores import open_store
+from modelhopper_contract.stores import open_store, url_of
 from modelhopper_trainer import station, workshop
 from modelhopper_trainer.pod import process as trainer
 from modelhopper_trainer.pod import vigil
@@ -75,7 +75,7 @@ def _called(module: str, arguments: list[str], env: Mapping[str, str], fate: Fat
     try:
         store: Store | None = None
         if fate is not None:
-            store = Mortal(open_store(env[trainer.STORE_VARIABLE]), fate.changes)
+            store = Mortal(open_store(url_of(env)), fate.changes)
         if module == "modelhopper.pods":
             return pods(arguments, env, store)
         if module == "modelhopper_trainer.scoring.pod":

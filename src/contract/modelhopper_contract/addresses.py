@@ -8,6 +8,9 @@ from pathlib import Path
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
+STORE_VARIABLE = "MODELHOPPER_STORE"  # of the environment: the store of a pod, and the default of `--store`
+
+
 def is_url(written: str) -> bool:
     """Say whether what a user wrote is an address on a server, and not a path."""
     return _SCHEME.match(written) is not None

@@ -3,4 +3,3 @@
 from __future__ import annotations
 
 DEFAULT_STORE = "runs"
-STORE_VARIABLE = "MODELHOPPER_STORE"  # of the environment: the default of the command's --store

@@ -6,11 +6,12 @@ What never happens here: knowing what an object means. `tests/store_contract.py`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from modelhopper_contract.addresses import STORE_VARIABLE
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.nearest import did_you_mean
 from modelhopper_contract.store import Store
@@ -44,6 +45,14 @@ def open_store(url: str) -> Store:
     if url == "memory:":
         return MemoryStore()
     raise UserError(_unknown(url, scheme))
+
+
+def url_of(environment: Mapping[str, str]) -> str:
+    """Return the URL of the store that a pod's environment names; raise UserError where it names none."""
+    url = environment.get(STORE_VARIABLE)
+    if not url:
+        raise UserError(f"{STORE_VARIABLE} is not set: it names the store, such as s3://bucket/prefix.")
+    return url
 
 
 def listen(url: str, prefix: str, ring: Callable[[], None]) -> Notifications | None:

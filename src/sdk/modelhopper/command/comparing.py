@@ -8,7 +8,7 @@ import typer
 
 from modelhopper.command.deriving import EngineChoice, QuietFlag
 from modelhopper.command.experiments import File
-from modelhopper.defaults import STORE_VARIABLE
+from modelhopper_contract.addresses import STORE_VARIABLE
 
 
 def register(app: typer.Typer) -> None:

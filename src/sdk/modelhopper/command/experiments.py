@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelhopper.command.training import tell_end, trained
-from modelhopper.defaults import STORE_VARIABLE
+from modelhopper_contract.addresses import STORE_VARIABLE
 from modelhopper_contract.errors import DataError, UserError
 
 if TYPE_CHECKING:

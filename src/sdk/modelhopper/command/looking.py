@@ -12,7 +12,8 @@ import typer
 
 from modelhopper.command.notices import in_words
 from modelhopper.command.options import Name, StoreUrl
-from modelhopper.defaults import DEFAULT_STORE, STORE_VARIABLE
+from modelhopper.defaults import DEFAULT_STORE
+from modelhopper_contract.addresses import STORE_VARIABLE
 from modelhopper_contract.errors import UserError
 from modelhopper_contract.nearest import did_you_mean
 

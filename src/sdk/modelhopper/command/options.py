@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelhopper.defaults import STORE_VARIABLE
+from modelhopper_contract.addresses import STORE_VARIABLE
 
 Name = Annotated[str, typer.Argument(help="The experiment: its name, or a path such as runs/iris.")]
 StoreUrl = Annotated[

@@ -10,7 +10,8 @@ import typer
 
 from modelhopper.command.options import ClusterFile, Name
 from modelhopper.command.training import tell_end, trained
-from modelhopper.defaults import DEFAULT_STORE, STORE_VARIABLE
+from modelhopper.defaults import DEFAULT_STORE
+from modelhopper_contract.addresses import STORE_VARIABLE
 
 if TYPE_CHECKING:
     from modelhopper.display.shown import Form

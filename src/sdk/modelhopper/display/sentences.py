@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelhopper.defaults import DEFAULT_STORE, STORE_VARIABLE
+from modelhopper.defaults import DEFAULT_STORE
 from modelhopper.display.progress import Progress
 from modelhopper.display.words import count, duration, metric, percent, total
+from modelhopper_contract.addresses import STORE_VARIABLE
 from modelhopper_contract.searches import Asha, Halving, Hyperband, Median, Optuna
 from modelhopper_contract.stores import open_store
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from modelhopper.defaults import STORE_VARIABLE
-from modelhopper_contract.errors import ExitCode, ModelhopperError, UserError
+from modelhopper_contract.errors import ExitCode, ModelhopperError
 from modelhopper_contract.store import Store
-from modelhopper_contract.stores import open_store
+from modelhopper_contract.stores import open_store, url_of
 from modelhopper_scheduler.render.plan import MOST_PODS
 
 BUNDLE_VARIABLE = "MODELHOPPER_BUNDLE"
@@ -27,7 +26,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], store: Store 
     try:
         if given.step is _fill:
             return int(_fill(given))
-        return int(given.step(given, store or _store(environment), environment))
+        return int(given.step(given, store or open_store(url_of(environment)), environment))
     except ModelhopperError as error:
         sys.stderr.write(f"{error}\n")
         for note in getattr(error, "__notes__", []):
@@ -110,13 +109,6 @@ def _fill(given: argparse.Namespace) -> ExitCode:
 
     fill(given.data, given.shard, given.into, _say)
     return ExitCode.DONE
-
-
-def _store(environment: Mapping[str, str]) -> Store:
-    url = environment.get(STORE_VARIABLE)
-    if not url:
-        raise UserError(f"{STORE_VARIABLE} is not set: it names the store, such as s3://bucket/prefix.")
-    return open_store(url)
 
 
 def _say(line: str) -> None:

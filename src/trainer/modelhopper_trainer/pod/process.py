@@ -26,7 +26,7 @@ from modelhopper_contract.names import Names
 from modelhopper_contract.records import Split
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
-from modelhopper_contract.stores import open_store
+from modelhopper_contract.stores import open_store, url_of
 from modelhopper_trainer.notices import quiet_start
 from modelhopper_trainer.pod.durations import Durations, TimedStore
 from modelhopper_trainer.pod.head_start import HeadStart
@@ -41,7 +41,6 @@ if TYPE_CHECKING:  # they import TensorFlow, or numpy
     from modelhopper_trainer.station import Station
     from modelhopper_trainer.workshop import Workshop
 
-STORE_VARIABLE = "MODELHOPPER_STORE"
 POD_VARIABLE = "MODELHOPPER_POD"
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -150,10 +149,7 @@ class Pod:
     def _opened(self) -> Store:
         if self._surroundings.store is not None:
             return self._surroundings.store
-        url = self._surroundings.environment.get(STORE_VARIABLE)
-        if not url:
-            raise UserError(f"{STORE_VARIABLE} is not set: it names the store, such as s3://bucket/prefix.")
-        return open_store(url)
+        return open_store(url_of(self._surroundings.environment))
 
     def _specification(self, store: Store) -> Specification:
         name = self._names.specification()

@@ -13,14 +13,13 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 
-from modelhopper_contract.errors import ExitCode, ModelhopperError, UserError
+from modelhopper_contract.errors import ExitCode, ModelhopperError
 from modelhopper_contract.scoring import ScoringNames
 from modelhopper_contract.store import Store
-from modelhopper_contract.stores import open_store
+from modelhopper_contract.stores import open_store, url_of
 from modelhopper_trainer.notices import quiet_start
 from modelhopper_trainer.places import FETCH
 
-STORE_VARIABLE = "MODELHOPPER_STORE"
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], store: Store 
     """Score one shard, and return the exit code. `store`: None is the one that the environment names."""
     given = _parser().parse_args(arguments)
     try:
-        _score(given, environment, store or _store(environment))
+        _score(given, environment, store or open_store(url_of(environment)))
     except ModelhopperError as error:
         sys.stderr.write(f"{error}\n")
         return int(error.exit_code)
@@ -63,13 +62,6 @@ def _start_tensorflow(threads: int, environment: Mapping[str, str]) -> bool:
     gpu = environment.get(GPUS_VARIABLE) != "-1" and has_gpu()
     configure(threads=threads, gpu=gpu, deterministic=False)
     return gpu
-
-
-def _store(environment: Mapping[str, str]) -> Store:
-    url = environment.get(STORE_VARIABLE)
-    if not url:
-        raise UserError(f"{STORE_VARIABLE} is not set: it names the store, such as s3://bucket/prefix.")
-    return open_store(url)
 
 
 def _say(line: str) -> None:
