@@ -111,7 +111,15 @@ def results(folder: Path, store: str) -> dict[str, bytes]:
     return {e.name: opened.get(e.name) for e in opened.list("small/") if e.name.split("/")[1] in kept}
 
 
-@pytest.mark.parametrize("kill", [kill_a_station, kill_the_parent, kill_everything, terminate_a_station])
+@pytest.mark.parametrize(
+    "kill",
+    [
+        kill_a_station,
+        kill_the_parent,
+        pytest.param(kill_everything, marks=pytest.mark.slow),
+        pytest.param(terminate_a_station, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(
     folder: Path, expected: dict[str, bytes], tmp_path: Path, kill: Callable[[subprocess.Popen[str]], None]
 ) -> None:
@@ -126,6 +134,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert results(folder, store) == expected
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_early_stopping_ends_the_same(tmp_path: Path) -> None:
     from tests.trainer.test_early_stopping import CHANGES, ends
     from tests.trainer.test_early_stopping import finish as finish_small
