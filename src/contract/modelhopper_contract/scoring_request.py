@@ -13,9 +13,6 @@ another digest, and begins.
 
 from __future__ import annotations
 
-import base64
-import bz2
-import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -23,10 +20,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from modelhopper_contract import bundles
 from modelhopper_contract.digest import digest_bytes
 from modelhopper_contract.errors import CorruptObject
 from modelhopper_contract.manifest import ClassValue
-from modelhopper_contract.record import Record, canonical_json
+from modelhopper_contract.record import Record
 from modelhopper_contract.scoring import Action
 
 _SHOWN_LENGTH = 30  # of a name: with a Workflow's own letters it is a label of at most 63 characters
@@ -88,20 +86,13 @@ class ScoringBundle:
         self.contents = dict(contents)
 
     def encode(self) -> str:
-        """Return the bundle as text without braces, which Argo would take for its own; the same for the same."""
-        files = {name: base64.b64encode(data).decode() for name, data in self.contents.items()}
-        whole = {"request": self.request.model_dump(mode="json"), "files": files}
-        return base64.b64encode(bz2.compress(canonical_json(whole))).decode()
+        """Return the bundle as text that can stand in a Workflow; the same for the same."""
+        return bundles.encode("request", self.request, self.contents)
 
     @classmethod
     def decode(cls, text: str) -> ScoringBundle:
         """Read what `encode` returned; raise CorruptObject for anything else."""
-        try:
-            whole = json.loads(bz2.decompress(base64.b64decode(text, validate=True)))
-            request = ScoringRequest.model_validate(whole["request"])
-            contents = {name: base64.b64decode(data) for name, data in whole["files"].items()}
-        except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptObject(f"what is to be scored cannot be read: {error}") from error
+        request, contents = bundles.decode(text, "request", ScoringRequest, "what is to be scored")
         if {name: digest_bytes(data) for name, data in contents.items()} != request.files:
             raise CorruptObject("the files of what is to be scored are not those that were given. Submit it again.")
         return cls(request, contents)

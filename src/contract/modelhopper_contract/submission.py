@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import bz2
-import json
 from collections.abc import Mapping
 
+from modelhopper_contract import bundles
 from modelhopper_contract.digest import digest_bytes
 from modelhopper_contract.errors import CorruptObject, ObjectNotFound
 from modelhopper_contract.manifest import Manifest
 from modelhopper_contract.names import Names
-from modelhopper_contract.record import Record, canonical_json
+from modelhopper_contract.record import Record
 from modelhopper_contract.records import Configuration, Split
 from modelhopper_contract.specification import Specification
 from modelhopper_contract.store import Store
@@ -42,24 +40,13 @@ class Bundle:
         return sum(len(content) for content in self.contents.values())
 
     def encode(self) -> str:
-        """Return the bundle as text without braces, which Argo would take for its own.
-
-        The same bundle gives the same text everywhere: bzip2 has one implementation, and no header with a time.
-        """
-        files = {path: base64.b64encode(data).decode() for path, data in self.contents.items()}
-        whole = {"submission": self.submission.model_dump(mode="json"), "files": files}
-        return base64.b64encode(bz2.compress(canonical_json(whole))).decode()
+        """Return the bundle as text that can stand in a Workflow; the same for the same."""
+        return bundles.encode("submission", self.submission, self.contents)
 
     @classmethod
     def decode(cls, text: str) -> Bundle:
         """Read what `encode` returned; raise CorruptObject for anything else."""
-        try:
-            whole = json.loads(bz2.decompress(base64.b64decode(text, validate=True)))
-            submission = Submission.model_validate(whole["submission"])
-            contents = {path: base64.b64decode(data) for path, data in whole["files"].items()}
-        except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptObject(f"the bundle of the experiment cannot be read: {error}") from error
-        return cls(submission, contents)
+        return cls(*bundles.decode(text, "submission", Submission, "the bundle of the experiment"))
 
     def put(self, store: Store) -> None:
         """Put everything into the store; the submission last, so that what it names is there."""
