@@ -57,8 +57,7 @@ def evaluation_tokens(
     token = Token(action="evaluate", configuration=number, hop=iteration * specification.ring.shards)
     return {
         names.evaluation_token(station, number, iteration): token
-        for station in range(stations)
-        if held(specification, stations, station, configuration)
+        for station in sorted(_holders(specification, stations, configuration))
     }
 
 
@@ -66,10 +65,18 @@ def held(
     specification: Specification, stations: int, station: int, configuration: Configuration
 ) -> dict[Split, list[int]]:
     """Return the shards of each split on which a station evaluates a configuration; only splits with any."""
+    return _holders(specification, stations, configuration).get(station, {})
+
+
+def _holders(
+    specification: Specification, stations: int, configuration: Configuration
+) -> dict[int, dict[Split, list[int]]]:
+    """Return the same for every station that evaluates a configuration on any shard."""
     counts: dict[Split, int] = {"training": specification.shards, "validation": specification.validation_shards}
-    found: dict[Split, list[int]] = {}
+    found: dict[int, dict[Split, list[int]]] = {}
     for split, evaluated in specification.evaluated(configuration).items():
         holders = Stations(stations, counts[specification.data_of(split)])
-        here = [shard for shard in evaluated if holders.holder(shard, configuration.number) == station]
-        found |= {split: here} if here else {}
+        for shard in evaluated:
+            own = found.setdefault(holders.holder(shard, configuration.number), {})
+            own.setdefault(split, []).append(shard)
     return found
